@@ -1,0 +1,167 @@
+"""`python -m monai_cavga`: run a bundle, make phantoms, check a data set.
+
+Bad input is one line and exit code 2. torch and MONAI are imported only once the arguments are found good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from monai_cavga import __version__
+
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+DEBUG = "MONAI_CAVGA_DEBUG"
+_RUNS = ("training", "evaluating", "inference")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: arguments after the program's name; by default the process's.
+
+    Returns:
+        Exit code: 0 done, 1 failed (or `check-data` found no data set), 2 bad input, 130 interrupted.
+    """
+    parser = _make_parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.command != "run":
+        parser.error(f"unknown argument {rest[0]}")
+    try:
+        return _COMMANDS[args.command](args, rest)
+    except KeyboardInterrupt:
+        print("monai_cavga: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as err:
+        if os.environ.get(DEBUG) == "1":
+            raise
+        return _report(err)
+
+
+def _report(err: Exception) -> int:
+    """Print one line: the user's mistake if that is what is at the bottom of it, else the error and its type."""
+    cause: BaseException = err
+    while cause.__cause__ is not None:  # MONAI wraps what a config's objects raise
+        cause = cause.__cause__
+    text = " ".join(str(cause).split())
+    if isinstance(cause, (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)):
+        print(f"monai_cavga: {text}", file=sys.stderr)
+        return BAD_INPUT
+    print(f"monai_cavga: {type(cause).__name__}: {text} ({DEBUG}=1 shows where)", file=sys.stderr)
+    return FAILED
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m monai_cavga",
+        description="Anomaly maps from the attention of a convolutional variational autoencoder, for MONAI.",
+        epilog="Research use only, not for diagnosis.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"monai_cavga {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    run = commands.add_parser(
+        "run",
+        help="train, evaluate or apply a bundle",
+        usage="%(prog)s {training,evaluating,inference} --config DIR [--key value ...]",
+        description="Run a bundle: the same as `python -m monai.bundle run`, for a bundle folder.",
+        epilog="Each --key value overrides an id of the config, such as --dataset_dir DIR, --epochs 2 or "
+        "--train::dataloader::batch_size 4.",
+        allow_abbrev=False,
+    )
+    run.add_argument("run_id", choices=_RUNS, help="what to do")
+    run.add_argument("--config", required=True, metavar="DIR", type=Path, help="bundle folder, such as bundles/lag")
+
+    phantoms = commands.add_parser(
+        "phantoms",
+        help="write synthetic fundus photographs in LAG's layout",
+        description="Write seeded synthetic fundus photographs with lesion masks, in LAG's layout, to try a bundle on.",
+        allow_abbrev=False,
+    )
+    phantoms.add_argument("folder", metavar="DIR", type=Path, help="where to write")
+    for option, kind, text in (("normal", int, "normal images"), ("anomalous", int, "images with lesions")):
+        phantoms.add_argument(f"--{option}", metavar="N", type=kind, default=argparse.SUPPRESS, help=text)
+    phantoms.add_argument("--seed", metavar="S", type=int, default=argparse.SUPPRESS, help="seed of all images")
+    phantoms.add_argument(
+        "--size", metavar=("H", "W"), nargs=2, type=int, default=argparse.SUPPRESS, help="height and width in pixels"
+    )
+
+    check = commands.add_parser(
+        "check-data",
+        help="say what a data set folder holds and lacks",
+        description="Say which data set a folder holds, what of it is there and what is missing.",
+        allow_abbrev=False,
+    )
+    check.add_argument("folder", metavar="DIR", type=Path, help="data set folder")
+    return parser
+
+
+def _run(args: argparse.Namespace, words: Sequence[str]) -> int:
+    from monai_cavga.bundle.command_line import check
+    from monai_cavga.bundle.directory import folder_problem
+    from monai_cavga.bundle.words import split_words
+
+    found = split_words(words)
+    stray = next((word.value for word in found if not word.key), None)
+    if stray is not None:
+        raise ValueError(f"unexpected argument {stray!r}: overrides are --key value")
+    if problem := folder_problem(args.config, args.run_id):
+        raise FileNotFoundError(problem)
+    check(args.config, args.run_id, {word.key: word.value for word in found})
+
+    from monai_cavga.bundle.workflow import BundleDirectoryWorkflow
+
+    overrides = {word.key: parse_value(word.value) for word in found}
+    workflow = BundleDirectoryWorkflow(args.config, run_id=args.run_id, **overrides)
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+    return 0
+
+
+def parse_value(text: str) -> Any:
+    """Read a value as MONAI's command line does: Python literals, also with bare words (``[a, b]``), else the text.
+
+    A word or path stays whole where Fire cuts it at a ``#``.
+    """
+    from fire.parser import DefaultParseValue
+
+    value = DefaultParseValue(text)
+    return text if isinstance(value, str) and text[:1] not in ("'", '"') else value
+
+
+def _phantoms(args: argparse.Namespace, _: Sequence[str]) -> int:
+    from monai_cavga.data.phantoms import write_phantoms
+
+    options = {name: getattr(args, name) for name in ("normal", "anomalous", "seed") if hasattr(args, name)}
+    if hasattr(args, "size"):
+        options["size"] = tuple(args.size)
+    write_phantoms(args.folder, **options)
+    print(f"phantoms in {args.folder}; train on them: ", end="")
+    print(f"python -m monai_cavga run training --config bundles/lag --dataset_dir {args.folder}")
+    return 0
+
+
+def _check_data(args: argparse.Namespace, _: Sequence[str]) -> int:
+    from monai_cavga.data.check import check_data
+
+    report = check_data(args.folder)
+    print(report)
+    return 0 if report.ok else FAILED
+
+
+_COMMANDS = {"run": _run, "phantoms": _phantoms, "check-data": _check_data}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Data sets and how they are read: LAG, IDRiD, phantoms, resumable order.
+
+Importing this package loads neither torch nor MONAI; ``ResumableSampler`` and ``SeededDataset`` load torch when used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from monai_cavga.data.check import DataReport, check_data
+from monai_cavga.data.idrid import idrid_items
+from monai_cavga.data.lag import lag_items
+from monai_cavga.data.layout import DatasetNotFoundError, Item, missing_data_message
+from monai_cavga.data.phantoms import phantom, write_phantoms
+from monai_cavga.data.read import (
+    ImageReadError,
+    image_size,
+    join_mask_files,
+    read_image,
+    read_mask,
+    split_mask_files,
+)
+
+if TYPE_CHECKING:
+    from monai_cavga.data.resumable import ResumableSampler, SeededDataset
+
+__all__ = [
+    "DataReport",
+    "DatasetNotFoundError",
+    "ImageReadError",
+    "Item",
+    "ResumableSampler",
+    "SeededDataset",
+    "check_data",
+    "idrid_items",
+    "image_size",
+    "join_mask_files",
+    "lag_items",
+    "missing_data_message",
+    "phantom",
+    "read_image",
+    "read_mask",
+    "split_mask_files",
+    "write_phantoms",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the torch classes on first use (PEP 562)."""
+    if name in ("ResumableSampler", "SeededDataset"):
+        from monai_cavga.data import resumable
+
+        return getattr(resumable, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,121 @@
+"""What the readers of all data sets share: file listing, draws by seed, and the error for an absent data set."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from monai_cavga.data.read import SUFFIXES
+
+Section = Literal["training", "validation", "test"]
+SECTIONS: tuple[Section, ...] = ("training", "validation", "test")
+
+_SOURCES = {
+    "lag": (
+        "LAG database",
+        "LAG_database_part_*/{non_glaucoma,suspicious_glaucoma}/image",
+        "its owners' request form at https://github.com/smilell/AG-CNN",
+    ),
+    "idrid": (
+        "IDRiD",
+        "'A. Segmentation' and 'B. Disease Grading'",
+        "https://ieee-dataport.org/open-access/indian-diabetic-retinopathy-image-dataset-idrid",
+    ),
+}
+
+
+class Item(TypedDict):
+    """One image of a data list."""
+
+    image: str  # absolute path
+    label: int  # 0 normal, 1 anomalous
+    mask_files: str  # paths joined by line breaks; "" = no anomalous pixel (label 0) or no pixel labels (label 1)
+    name: str  # unique in its data set
+
+
+class DatasetNotFoundError(FileNotFoundError):
+    """The folder does not hold the data set: says what is missing, where to get it, and what to try instead."""
+
+
+def missing_data_message(kind: Literal["lag", "idrid"], dataset_dir: str | os.PathLike[str]) -> str:
+    """One line: which data set is not there, where its owners give it out, and how to make phantoms instead."""
+    name, layout, source = _SOURCES[kind]
+    folder = os.fspath(dataset_dir)
+    return (
+        f"no {name} in {folder!r}: expected {layout}; get it from {source}, "
+        "or try synthetic images: python -m monai_cavga phantoms DIR (LAG's layout)"
+    )
+
+
+def natural_key(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts "image_9" before "image_10"."""
+    parts = re.split(r"(\d+)", text)
+    return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
+
+
+def images_in(folder: Path) -> dict[str, Path]:
+    """Image files of a folder by stem, in natural order; an absent folder has none.
+
+    Raises:
+        ValueError: if two images of the folder share a stem, so that no mask could be told to belong to one.
+    """
+    found: dict[str, Path] = {}
+    if not folder.is_dir():
+        return found
+    for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            raise ValueError(f"{path} and {found[path.stem].name} share a stem, expected one: remove one of the two")
+        found[path.stem] = path
+    return found
+
+
+def draw(names: Iterable[str], count: int, *, seed: int, purpose: str) -> set[str]:
+    """Choose ``count`` names by seed.
+
+    Names are ranked by a hash of seed, purpose and name: the choice depends neither on the order of the file system
+    nor on a library's random stream, and a larger draw contains the smaller one.
+
+    Raises:
+        ValueError: if there are fewer than ``count`` names.
+    """
+    ranked = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{purpose}/{name}".encode()).digest())
+    if not 0 <= count <= len(ranked):
+        raise ValueError(f"{purpose} is {count}, expected 0 to {len(ranked)}, the images there are: choose fewer")
+    return set(ranked[:count])
+
+
+def split_training(items: Sequence[Item], section: Section, *, validation_fraction: float, seed: int) -> list[Item]:
+    """Split normal training images by seed and return one of the two parts, "training" or "validation".
+
+    Raises:
+        ValueError: if the part would be empty.
+    """
+    count = round(len(items) * validation_fraction)
+    held_out = draw((item["name"] for item in items), count, seed=seed, purpose="validation")
+    part = [item for item in items if (item["name"] in held_out) == (section == "validation")]
+    if not part:
+        raise ValueError(
+            f"validation_fraction {validation_fraction} of {len(items)} normal training images leaves none for "
+            f"{section}, expected at least one: choose another fraction or add images"
+        )
+    return part
+
+
+def check_options(section: str, *, validation_fraction: float, labelled: int) -> None:
+    """Refuse options that no data set can honour.
+
+    Raises:
+        ValueError: if the section is unknown, the fraction is outside [0, 1), or ``labelled`` is negative.
+    """
+    if section not in SECTIONS:
+        raise ValueError(f"section is {section!r}, expected one of {', '.join(SECTIONS)}: correct the spelling")
+    if not 0 <= validation_fraction < 1:
+        raise ValueError(f"validation_fraction is {validation_fraction}, expected [0, 1): 0.2 is the usual choice")
+    if labelled < 0:
+        raise ValueError(f"labelled is {labelled}, expected 0 or more anomalous training images: use 0 for none")

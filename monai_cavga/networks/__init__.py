@@ -1,0 +1,33 @@
+"""Networks: CAVGA, its parts, the localiser, and loading of weights."""
+
+from __future__ import annotations
+
+from monai_cavga.networks.cavga import CAVGA, MAP_NAMES, CAVGAOutput
+from monai_cavga.networks.decoders import DCGANDecoder, ResidualDecoder
+from monai_cavga.networks.discriminators import DCGANDiscriminator
+from monai_cavga.networks.encoders import DCGANEncoder, ResNetEncoder
+from monai_cavga.networks.localizer import CAVGALocalizer
+from monai_cavga.networks.weights import (
+    WeightReport,
+    WeightsError,
+    load_encoder_weights,
+    load_model,
+    read_weights,
+)
+
+__all__ = [
+    "CAVGA",
+    "MAP_NAMES",
+    "CAVGALocalizer",
+    "CAVGAOutput",
+    "DCGANDecoder",
+    "DCGANDiscriminator",
+    "DCGANEncoder",
+    "ResNetEncoder",
+    "ResidualDecoder",
+    "WeightReport",
+    "WeightsError",
+    "load_encoder_weights",
+    "load_model",
+    "read_weights",
+]

@@ -1,0 +1,233 @@
+"""CAVGA: encoder, convolutional latent, decoder, and for CAVGA_w the classifier C, with attention in the forward pass."""
+
+from typing import NamedTuple, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from monai_cavga.attention import class_attention, latent_attention, normalise_attention
+from monai_cavga.networks.decoders import DCGANDecoder, ResidualDecoder
+from monai_cavga.networks.encoders import DCGANEncoder, ResNetEncoder
+from monai_cavga.networks.heads import ConvClassifier, ConvLatent, FlatClassifier, FlatLatent
+
+__all__ = ["CAVGA", "MAP_NAMES", "CAVGAOutput"]
+
+MAP_NAMES = ("attention", "residual")
+
+
+class CAVGAOutput(NamedTuple):
+    """What one forward pass gives; ``Optional`` entries are there for CAVGA_w only.
+
+    This file spells annotations out (no postponed evaluation), because TorchScript reads them.
+    """
+
+    reconstruction: Tensor  # (B, C, H, W) in [0, 1]
+    reconstruction_logits: Tensor  # (B, C, H, W)
+    mean: Tensor  # (B, n, h, w), or (B, n) for a flat latent
+    log_variance: Tensor  # as mean
+    features: Tensor  # (B, K, h, w), the target of Grad-CAM for CAVGA_u
+    attention: Tensor  # (B, 1, h, w) in [0, 1], from sum(mean)
+    logits: Optional[Tensor]  # (B, 2): normal, anomalous  # noqa: UP045 - TorchScript
+    class_attention: Optional[Tensor]  # (B, 2, h, w) in [0, 1], one divisor  # noqa: UP045
+
+
+class CAVGA(nn.Module):
+    """Convolutional adversarial variational autoencoder with guided attention; arXiv:1911.08616, Fig. 2.
+
+    Latent ``z = mu + eps * sigma`` in training and ``z = mu`` at evaluation. The score behind the attention of
+    CAVGA_u is ``sum(mu)``, its target the last feature map of the encoder; the attention of CAVGA_w comes from C's two
+    outputs with z as target (with a flat latent, which has no positions, from C on mu with the features as target).
+
+    Readings of what the paper leaves open: 100 latent channels (the only latent size it names, Sec. 6, here at every
+    position); Grad-CAM maps divided by the image's own maximum.
+
+    Args:
+        architecture: ``"R"`` ResNet-18 encoder and residual decoder, or ``"D"`` DCGAN's discriminator and generator.
+        in_channels: channels of the image.
+        stages: 2, 3 or 4 encoder stages: stride 8, 16 or 32 (paper: 4).
+        latent: ``"conv"``, or ``"flat"`` for the ablation with the ``*``.
+        latent_channels: channels of the latent.
+        head: ``"none"`` CAVGA_u, ``"flat"`` the paper's C, ``"conv"`` ours.
+        image_size: ``(H, W)`` in pixels; needed by a flat latent and by the flat head only, which fit one size.
+
+    Raises:
+        ValueError: for an unknown option, a missing or indivisible ``image_size``, or a conv head on a flat latent.
+    """
+
+    def __init__(
+        self,
+        *,
+        architecture: str = "R",
+        in_channels: int = 3,
+        stages: int = 4,
+        latent: str = "conv",
+        latent_channels: int = 100,
+        head: str = "none",
+        image_size: Optional[tuple[int, int]] = None,  # noqa: UP045
+    ) -> None:
+        super().__init__()
+        _check_option("architecture", architecture, ("R", "D"))
+        _check_option("latent", latent, ("conv", "flat"))
+        _check_option("head", head, ("none", "flat", "conv"))
+        if latent == "flat" and head == "conv":
+            raise ValueError("head is 'conv' on a flat latent, which has no positions: use head='flat' or latent='conv'")
+
+        if architecture == "R":
+            self.encoder: nn.Module = ResNetEncoder(in_channels, stages=stages)
+            self.decoder: nn.Module = ResidualDecoder(latent_channels, in_channels, stages=stages)
+        else:
+            self.encoder = DCGANEncoder(in_channels, stages=stages)
+            self.decoder = DCGANDecoder(latent_channels, in_channels, stages=stages)
+        self.stride: int = 2 ** (stages + 1)
+        self.latent_channels = latent_channels
+        self.flat_latent: bool = latent == "flat"
+
+        map_size = (0, 0)
+        if latent == "flat" or head == "flat":
+            if image_size is None:
+                raise ValueError(f"image_size is not given, but latent={latent!r}, head={head!r} fit one size: give (H, W)")
+            check_image_size(image_size[0], image_size[1], stride=self.stride)
+            map_size = (image_size[0] // self.stride, image_size[1] // self.stride)
+
+        channels: int = self.encoder.out_channels  # type: ignore[assignment]
+        if latent == "flat":
+            self.latent: nn.Module = FlatLatent(channels, latent_channels, map_size=map_size)
+        else:
+            self.latent = ConvLatent(channels, latent_channels)
+        self.classifier: Optional[nn.Module] = None  # noqa: UP045
+        if head == "conv":
+            self.classifier = ConvClassifier(latent_channels)
+        elif head == "flat":
+            self.classifier = FlatClassifier(latent_channels, map_size=(1, 1) if latent == "flat" else map_size)
+
+    def forward(self, image: Tensor, noise: Optional[Tensor] = None) -> CAVGAOutput:  # noqa: UP045
+        """One pass through everything.
+
+        Args:
+            image: ``(B, C, H, W)``, float in [0, 1]; H and W multiples of the stride.
+            noise: standard normal ``eps``, of `noise_shape`; drawn where it is not given. Training only.
+
+        Raises:
+            ValueError: if the stride does not divide H and W.
+        """
+        features, mean, log_variance = self.encode(image)
+        latent = mean
+        if self.training:
+            eps = torch.randn_like(mean) if noise is None else noise
+            latent = mean + eps * torch.exp(0.5 * log_variance)
+        reconstruction_logits = self.decode(latent)
+        logits: Optional[Tensor] = None  # noqa: UP045
+        classes: Optional[Tensor] = None  # noqa: UP045
+        if self.classifier is not None:
+            logits = self.classifier(latent)
+            classes = self.class_attention(features, latent)
+        return CAVGAOutput(
+            torch.sigmoid(reconstruction_logits),
+            reconstruction_logits,
+            mean,
+            log_variance,
+            features,
+            self.attention(features),
+            logits,
+            classes,
+        )
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features, mean and log variance of an image; see `CAVGAOutput` for the shapes."""
+        if not torch.jit.is_scripting():
+            check_image_size(image.shape[-2], image.shape[-1], stride=self.stride)
+        features = self.encoder(image)
+        mean, log_variance = self.latent(features)
+        return features, mean, log_variance.clamp(-30.0, 20.0)  # exp() stays finite in float32
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Latent to the logits of the reconstruction, ``(B, C, H, W)``."""
+        logits: Tensor = self.decoder(self.latent.to_map(latent))
+        return logits
+
+    def attention(self, features: Tensor) -> Tensor:
+        """CAVGA_u's attention A ``(B, 1, h, w)`` in [0, 1]: where the latent looks. High on what is normal."""
+        return normalise_attention(latent_attention(features, self.latent.positional_weight()))
+
+    def class_attention(self, features: Tensor, latent: Tensor) -> Tensor:
+        """CAVGA_w's ``A^{c_n}`` and ``A^{c_a}``, ``(B, 2, h, w)`` in [0, 1], one divisor for both.
+
+        Raises:
+            RuntimeError: if the network has no classifier.
+        """
+        if self.classifier is None:
+            raise RuntimeError("this network has no classifier C: build it with head='flat' or head='conv'")
+        weight = self.classifier.positional_weight()
+        if self.flat_latent:
+            raw = class_attention(features, weight @ self.latent.positional_weight())
+        else:
+            raw = class_attention(latent, weight)
+        return normalise_attention(raw)
+
+    def noise_shape(self, image: Tensor) -> list[int]:
+        """The shape of the noise that fits ``image`` ``(B, C, H, W)``: ``[B, n, h, w]``, or ``[B, n]`` if flat."""
+        if self.flat_latent:
+            return [image.shape[0], self.latent_channels]
+        return [
+            image.shape[0],
+            self.latent_channels,
+            image.shape[2] // self.stride,
+            image.shape[3] // self.stride,
+        ]
+
+    def anomaly_maps(self, image: Tensor, names: list[str]) -> Tensor:
+        """Anomaly maps at the size of the image, from the least computation that they need. Higher = more anomalous.
+
+        ``"attention"``: ``1 - A`` for CAVGA_u, ``A^{c_a}`` for CAVGA_w (Sec. 3), bilinear from the latent's size.
+        ``"residual"``: ``|x - x^|``, the mean over channels. ``"reconstruction"`` is no map of anomalies but ``x^``
+        itself, for pictures: as many channels as the image. All use ``z = mu``.
+
+        Args:
+            image: ``(B, C, H, W)``, float in [0, 1].
+            names: maps in the order wanted.
+
+        Returns:
+            ``(B, K, H, W)`` in [0, 1], one channel for each map.
+
+        Raises:
+            ValueError: for an unknown name, or if the stride does not divide H and W.
+        """
+        features, mean, _ = self.encode(image)
+        reconstruction = image
+        if "residual" in names or "reconstruction" in names:
+            reconstruction = torch.sigmoid(self.decode(mean))
+        maps: list[Tensor] = []
+        for name in names:
+            if name == "attention":
+                if self.classifier is None:
+                    small = 1 - self.attention(features)
+                else:
+                    small = self.class_attention(features, mean)[:, 1:]
+                maps.append(F.interpolate(small, size=image.shape[-2:], mode="bilinear", align_corners=False))
+            elif name == "residual":
+                maps.append((image - reconstruction).abs().mean(dim=1, keepdim=True))
+            elif name == "reconstruction":
+                maps.append(reconstruction)
+            else:
+                raise ValueError(f"map '{name}' is not known: choose from 'attention', 'residual', 'reconstruction'")
+        return torch.cat(maps, dim=1)
+
+
+def check_image_size(height: int, width: int, *, stride: int) -> None:
+    """Refuse an image that the network cannot bring back to its own size.
+
+    Raises:
+        ValueError: if ``stride`` does not divide a side; names the nearest sizes that fit.
+    """
+    for name, side in (("height", height), ("width", width)):
+        if side % stride or side < stride:
+            fit = -(-side // stride) * stride
+            raise ValueError(
+                f"image {name} {side} is not a multiple of {stride}: resize or pad to {fit} (Resized, DivisiblePadd)"
+            )
+
+
+def _check_option(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(repr, allowed))}")

@@ -1,0 +1,115 @@
+"""Encoders of CAVGA: image in, one feature map out, the target of Grad-CAM."""
+
+from __future__ import annotations
+
+import torch
+from monai.networks.nets import resnet18
+from torch import Tensor, nn
+
+__all__ = ["DCGANEncoder", "ResNetEncoder", "encoder_stride"]
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def encoder_stride(stages: int) -> int:
+    """Pixels of the image per position of the feature map: 8, 16 or 32 for 2, 3 or 4 stages.
+
+    Raises:
+        ValueError: for another number of stages.
+    """
+    if stages not in (2, 3, 4):
+        raise ValueError(f"stages is {stages}, expected 2, 3 or 4 (stride 8, 16 or 32)")
+    return 2 ** (stages + 1)
+
+
+class ResNetEncoder(nn.Module):
+    """The convolutions of ResNet-18 (CAVGA-R), cut after ``stages`` of its four stages.
+
+    Parameters carry torchvision's key names (``conv1.weight``, ``layer1.0.conv1.weight``, ...), so that ImageNet
+    weights load by name. Inputs in [0, 1] are standardised inside with ImageNet's mean and standard deviation (with
+    their averages for another number of channels), so that no transform has to know about it.
+
+    Args:
+        in_channels: channels of the image.
+        stages: 2, 3 or 4; the paper uses all 4.
+
+    Raises:
+        ValueError: for another number of stages.
+    """
+
+    def __init__(self, in_channels: int = 3, *, stages: int = 4) -> None:
+        super().__init__()
+        self.stride = encoder_stride(stages)
+        self.out_channels = 2 ** (stages + 5)
+        source = resnet18(
+            spatial_dims=2,
+            n_input_channels=in_channels,
+            conv1_t_size=7,
+            conv1_t_stride=2,
+            shortcut_type="B",
+            bias_downsample=False,
+            feed_forward=False,
+        )
+        self.conv1 = source.conv1
+        self.bn1 = source.bn1
+        self.act = source.act
+        self.maxpool = source.maxpool
+        self.layer1 = source.layer1
+        self.layer2 = source.layer2
+        self.layer3 = source.layer3 if stages >= 3 else nn.Identity()
+        self.layer4 = source.layer4 if stages >= 4 else nn.Identity()
+        mean, std = torch.tensor(_IMAGENET_MEAN), torch.tensor(_IMAGENET_STD)
+        if in_channels != 3:
+            mean, std = mean.mean().repeat(in_channels), std.mean().repeat(in_channels)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", std.view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Image ``(B, in_channels, H, W)`` in [0, 1] to features ``(B, out_channels, H/stride, W/stride)``, >= 0."""
+        x = (image - self.mean) / self.std
+        x = self.maxpool(self.act(self.bn1(self.conv1(x))))
+        x = self.layer2(self.layer1(x))
+        features: Tensor = self.layer4(self.layer3(x))
+        return features
+
+
+class DCGANEncoder(nn.Module):
+    """The convolutions of DCGAN's discriminator as an encoder (CAVGA-D).
+
+    4x4 convolutions of stride 2, BatchNorm after all but the first, leaky ReLU 0.2; Radford et al. 2016.
+
+    Args:
+        in_channels: channels of the image.
+        stages: 2, 3 or 4 for a stride of 8, 16 or 32; DCGAN's own 64-pixel network has 3.
+        channels: width after the first convolution; doubled at each further one up to 8 times.
+
+    Raises:
+        ValueError: for another number of stages.
+    """
+
+    def __init__(self, in_channels: int = 3, *, stages: int = 4, channels: int = 64) -> None:
+        super().__init__()
+        self.stride = encoder_stride(stages)
+        self.layers = dcgan_downsampling(in_channels, depth=stages + 1, channels=channels)
+        self.out_channels = channels * min(2**stages, 8)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Image ``(B, in_channels, H, W)`` in [0, 1] to features ``(B, out_channels, H/stride, W/stride)``."""
+        features: Tensor = self.layers(2 * image - 1)  # DCGAN is trained on [-1, 1]
+        return features
+
+
+def dcgan_downsampling(in_channels: int, *, depth: int, channels: int) -> nn.Sequential:
+    """``depth`` convolutions 4x4 of stride 2 as in DCGAN's discriminator: ``(B, in, H, W)`` to ``H / 2**depth``."""
+    widths = [channels * min(2**level, 8) for level in range(depth)]
+    layers: list[nn.Module] = []
+    for level, width in enumerate(widths):
+        layers.append(nn.Conv2d(in_channels, width, 4, stride=2, padding=1, bias=False))
+        if level > 0:  # DCGAN: no normalisation on the image itself
+            layers.append(nn.BatchNorm2d(width))
+        layers.append(nn.LeakyReLU(0.2))
+        in_channels = width
+    return nn.Sequential(*layers)

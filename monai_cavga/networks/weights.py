@@ -1,0 +1,152 @@
+"""Weights from a URL with its hash, from a local file, or none; always with a report of what was not filled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+__all__ = ["IMAGENET_RESNET18", "WeightReport", "WeightsError", "load_encoder_weights", "load_model", "read_weights"]
+
+# torchvision's IMAGENET1K_V1 (BSD-3); the end of the name is the start of the file's sha256, checked by torch.hub.
+IMAGENET_RESNET18 = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+
+
+class WeightsError(ValueError):
+    """A file of weights that is missing, unreadable, altered, or of another architecture."""
+
+
+class WeightReport(NamedTuple):
+    """What loading did: names of parameters and buffers."""
+
+    filled: list[str]
+    not_filled: list[str]
+    not_used: list[str]
+
+    def __str__(self) -> str:
+        lines = [f"weights: {len(self.filled)} entries filled, {len(self.not_filled)} not filled"]
+        lines += [f"  not filled (stays as initialised): {name}" for name in self.not_filled]
+        lines += [f"  not used: {name}" for name in self.not_used]
+        return "\n".join(lines)
+
+
+def read_weights(source: str | Path, *, sha256: str | None = None) -> dict[str, Tensor]:
+    """Read a flat mapping of names to tensors, without pickle.
+
+    Args:
+        source: ``.safetensors``, any file that ``torch.load(weights_only=True)`` reads, or an ``https://`` URL whose
+            file name carries the start of its sha256 as torch.hub's do.
+        sha256: the expected digest of a local file, checked before it is opened.
+
+    Raises:
+        WeightsError: if the file is missing, cannot be fetched, has another digest, or holds more than tensors.
+    """
+    name = str(source)
+    if name.startswith("https://"):
+        try:
+            state = torch.hub.load_state_dict_from_url(name, map_location="cpu", check_hash=True, weights_only=True)
+        except (OSError, RuntimeError) as error:  # no network, or another hash
+            raise WeightsError(f"{name} cannot be fetched ({error}): give a local file, or None for no weights") from error
+        return _tensors_only(state, name)
+    path = Path(source)
+    if not path.is_file():
+        raise WeightsError(f"weights file {path} does not exist: give a .safetensors or .pth file, 'imagenet', or null")
+    if sha256 is not None:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest != sha256:
+            raise WeightsError(f"weights file {path} has sha256 {digest}, expected {sha256}: fetch it again")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return _tensors_only(torch.load(path, map_location="cpu", weights_only=True), name)
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(f"weights file {path} cannot be read ({error}): expected tensors by name") from error
+    except Exception as error:  # pickle.UnpicklingError: torch refuses everything that is not plain tensors
+        raise WeightsError(f"weights file {path} is refused, it holds more than tensors: {type(error).__name__}") from None
+
+
+def load_encoder_weights(encoder: nn.Module, source: str | Path | None, *, sha256: str | None = None) -> WeightReport:
+    """Fill an encoder by parameter names; a partial file is legal and reported, and the report is printed.
+
+    Half-precision values are widened. A first convolution for three channels fills one of a single channel with the
+    sum over its input channels (the response to a grey image).
+
+    Args:
+        encoder: for example ``CAVGA().encoder``; changed in place.
+        source: as for `read_weights`, or ``"imagenet"`` for torchvision's ResNet-18, or None for no weights.
+        sha256: as for `read_weights`.
+
+    Raises:
+        WeightsError: as `read_weights`, if no entry fits, or if an entry has another shape.
+    """
+    if source is None:
+        return WeightReport([], [name for name, _ in encoder.named_parameters()], [])
+    state = read_weights(IMAGENET_RESNET18 if source == "imagenet" else source, sha256=sha256)
+    own = encoder.state_dict()
+    first = state.get("conv1.weight")
+    if first is not None and "conv1.weight" in own and first.shape[1] == 3 and own["conv1.weight"].shape[1] == 1:
+        state["conv1.weight"] = first.sum(dim=1, keepdim=True)
+    filled = {name: value for name, value in state.items() if name in own}
+    _check_shapes(filled, own, str(source))
+    if not filled:
+        raise WeightsError(f"no entry of {source} fits this encoder: expected names such as {next(iter(own))!r}")
+    encoder.load_state_dict({name: value.to(own[name].dtype) for name, value in filled.items()}, strict=False)
+    # Counters of BatchNorm do not change a result, so a file without them is not called partial.
+    not_filled = [name for name in own if name not in filled and not name.endswith("num_batches_tracked")]
+    report = WeightReport(sorted(filled), not_filled, sorted(name for name in state if name not in own))
+    print(report)
+    return report
+
+
+def load_model(model: nn.Module, source: str | Path, *, sha256: str | None = None) -> None:
+    """Fill a whole model from a checkpoint that was saved from the same architecture.
+
+    Args:
+        model: changed in place.
+        source: a file of named tensors, or of ``{"model": named tensors}`` as the bundles save it.
+        sha256: as for `read_weights`.
+
+    Raises:
+        WeightsError: as `read_weights`, or naming the entries that are missing, left over or of another shape.
+    """
+    state = read_weights(source, sha256=sha256)
+    own = model.state_dict()
+    missing = [name for name in own if name not in state]
+    extra = [name for name in state if name not in own]
+    if missing or extra:
+        raise WeightsError(
+            f"{source} is of another architecture: {_few(missing)} missing, {_few(extra)} left over; "
+            "build the network with the options it was trained with (architecture, stages, latent, head)"
+        )
+    _check_shapes(state, own, str(source))
+    model.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()})
+
+
+def _check_shapes(state: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str) -> None:
+    for name, value in state.items():
+        if value.shape != own[name].shape:
+            raise WeightsError(
+                f"{source}: {name} has shape {tuple(value.shape)}, expected {tuple(own[name].shape)}: "
+                "the file is of another architecture, image size or number of channels"
+            )
+
+
+def _tensors_only(state: object, source: str) -> dict[str, Tensor]:
+    if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
+        state = state["model"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{source} holds no mapping of names to tensors: save a state_dict()")
+    return dict(state)
+
+
+def _few(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{len(names)} entries ({shown}{', ...' if len(names) > 3 else ''})" if names else "nothing"
