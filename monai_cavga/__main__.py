@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments after the program's name; by default the process's.
 
     Returns:
-        Exit code: 0 done, 1 failed (or `check-data` found no data set), 2 bad input, 130 interrupted.
+        Exit code: 0 done, 1 failed (or `check-data` found a problem), 2 bad input, 130 interrupted.
     """
     parser = _make_parser()
     args, rest = parser.parse_known_args(argv)
@@ -116,6 +116,8 @@ def _run(args: argparse.Namespace, words: Sequence[str]) -> int:
     stray = next((word.value for word in found if not word.key), None)
     if stray is not None:
         raise ValueError(f"unexpected argument {stray!r}: overrides are --key value")
+    if any(word.key == "run_id" for word in found):
+        raise ValueError(f"--run_id is given after 'run' here: run {args.run_id} --config {args.config}")
     if problem := folder_problem(args.config, args.run_id):
         raise FileNotFoundError(problem)
     check(args.config, args.run_id, {word.key: word.value for word in found})
@@ -157,8 +159,8 @@ def _check_data(args: argparse.Namespace, _: Sequence[str]) -> int:
     from monai_cavga.data.check import check_data
 
     report = check_data(args.folder)
-    print(report)
-    return 0 if report.ok else FAILED
+    print(report.text())
+    return report.exit_code
 
 
 _COMMANDS = {"run": _run, "phantoms": _phantoms, "check-data": _check_data}

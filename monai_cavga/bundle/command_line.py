@@ -80,9 +80,9 @@ def rewrite(argv: Sequence[str], env: Mapping[str, str], *, orig_argv: Sequence[
     new = ["--config_file", as_fire_word(files[0]) if len(files) == 1 else str(files)]
     if "bundle_root" not in flags:
         new += ["--bundle_root", as_fire_word(str(folder))]
-    kept = [raw for word in words if word.key != "config" for raw in word.raw]
-    # The positionals stay in front: a flag without a value, last in `kept`, must not swallow what follows.
-    return [*argv[:2], *kept, *new, *fire_flags(argv[2:])], f"--config {folder} is read as {' '.join(new)}"
+    # In place: moved elsewhere, a flag without a value could swallow the word that then follows it.
+    put = [raw for word in words for raw in (new if word.key == "config" else word.raw)]
+    return [*argv[:2], *put, *fire_flags(argv[2:])], f"--config {folder} is read as {' '.join(new)}"
 
 
 def check(folder: Path, run_id: str, overrides: Mapping[str, object]) -> None:
@@ -106,7 +106,7 @@ def check(folder: Path, run_id: str, overrides: Mapping[str, object]) -> None:
     problem = (
         run_id_problem(config, run_id)
         or key_problem(config, overrides, arguments=arguments)
-        or data_problem(config, overrides.get("dataset_dir"), folder=folder)
+        or data_problem(config, overrides.get("dataset_dir"), folder=folder, run_id=run_id)
     )
     if problem:
         raise RefusedCommandError(problem)

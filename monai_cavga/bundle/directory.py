@@ -142,7 +142,7 @@ def run_id_problem(config: Mapping[str, Any], run_id: str) -> str:
     return f"unknown run '{run_id}': " + (f"did you mean '{near}'?" if near else f"expected {', '.join(RUN_FILES)}")
 
 
-def data_problem(config: Mapping[str, Any], dataset_dir: object, *, folder: Path) -> str:
+def data_problem(config: Mapping[str, Any], dataset_dir: object, *, folder: Path, run_id: str) -> str:
     """A data set that is not there.
 
     Args:
@@ -150,12 +150,15 @@ def data_problem(config: Mapping[str, Any], dataset_dir: object, *, folder: Path
         dataset_dir: the override, or None to take the config's. Anything but a plain string (an expression, a
             reference, an id that the config lacks) is not looked at.
         folder: the bundle; its name ("lag", "my-idrid") tells the data set.
+        run_id: "inference" reads any folder of images, the others a data set.
     """
     value = config.get("dataset_dir") if dataset_dir is None else dataset_dir
     if not isinstance(value, (str, Path)) or str(value)[:1] in ("$", "@", "%"):
         return ""
     if value and Path(value).exists():
         return ""
+    if run_id == "inference":
+        return f"no images in {str(value)!r}: pass --dataset_dir DIR, a folder of images"
     words = re.split("[^a-z0-9]+", folder.resolve().name.lower())
     if "lag" in words:
         return _missing("lag", value)

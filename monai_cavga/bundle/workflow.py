@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.config_parser import ConfigParser
+from monai.bundle.workflows import ConfigWorkflow
 
 from monai_cavga.bundle.directory import (
     TRACKING_IDS,
@@ -84,8 +85,6 @@ class BundleDirectoryWorkflow(ConfigWorkflow):
         if config is not None:
             overrides.setdefault("bundle_root", str(folder))
 
-        self._folder = folder
-        self._finalized = False
         super().__init__(
             config_file=files,
             meta_file=meta_file,
@@ -98,6 +97,8 @@ class BundleDirectoryWorkflow(ConfigWorkflow):
             properties_path=properties_path,
             **overrides,
         )
+        self._folder = folder
+        self._finalized = False
 
     def initialize(self) -> Any:
         """Run the `initialize` section."""
@@ -111,7 +112,7 @@ class BundleDirectoryWorkflow(ConfigWorkflow):
             FileNotFoundError: if the data set is not there.
         """
         try:
-            if problem := data_problem(self.parser.get(), None, folder=self._folder):
+            if problem := data_problem(self.parser.get(), None, folder=self._folder, run_id=self.run_id):
                 raise FileNotFoundError(problem)
             return super().run()
         except BaseException:

@@ -78,24 +78,26 @@ def idrid_items(
     if section == "test":
         graded = _graded(root, "test")
         normal = [_grading_item(image, "test", grade=0) for image, grade in graded if grade == 0]
-        others = [
-            _grading_item(image, "test", grade=grade)
-            for image, grade in graded
-            if grade > 0 and (SUBSET_FOLDERS["test"], image.stem) not in repeated
-        ]
+        others = _anomalous(graded, "test", least_grade=1, without=repeated)
         return normal + segmentation_items(root, "test") + others
     graded = _graded(root, "training")
     normal = [_grading_item(image, "training", grade=0) for image, grade in graded if grade == 0]
     part = split_training(normal, section, validation_fraction=validation_fraction, seed=seed)
+    candidates = _anomalous(graded, "training", least_grade=LABELLED_FROM_GRADE, without=repeated)
+    supervised = draw((item["name"] for item in candidates), labelled, seed=seed, purpose="labelled")
     if section == "training":
-        candidates = [
-            _grading_item(image, "training", grade=grade)
-            for image, grade in graded
-            if grade >= LABELLED_FROM_GRADE and (SUBSET_FOLDERS["training"], image.stem) not in repeated
-        ]
-        supervised = draw((item["name"] for item in candidates), labelled, seed=seed, purpose="labelled")
         part += [item for item in candidates if item["name"] in supervised]
     return part
+
+
+def grading_items(dataset_dir: str | os.PathLike[str], subset: Subset) -> list[Item]:
+    """All images of part B, of every grade, without pixel labels.
+
+    Raises:
+        DatasetNotFoundError: if part B is not there.
+        ValueError: if its image folder is empty, or labels and images do not match.
+    """
+    return [_grading_item(image, subset, grade=grade) for image, grade in _graded(Path(dataset_dir), subset)]
 
 
 def segmentation_items(dataset_dir: str | os.PathLike[str], subset: Subset) -> list[Item]:
@@ -169,6 +171,17 @@ def _graded(root: Path, subset: Subset) -> list[tuple[Path, int]]:
             f"{len(unlabelled)} without a grade (first: {unlabelled[:1]}), expected none: copy the data set again"
         )
     return [(image, grades[stem]) for stem, image in images.items()]
+
+
+def _anomalous(
+    graded: list[tuple[Path, int]], subset: Subset, *, least_grade: int, without: set[tuple[str, str]]
+) -> list[Item]:
+    """Images from a grade on, less the photographs that part A's test set shows as well."""
+    return [
+        _grading_item(image, subset, grade=grade)
+        for image, grade in graded
+        if grade >= least_grade and (SUBSET_FOLDERS[subset], image.stem) not in without
+    ]
 
 
 def _grading_item(image: Path, subset: Subset, *, grade: int) -> Item:

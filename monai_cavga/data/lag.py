@@ -61,7 +61,7 @@ def lag_items(
         ValueError: if its image folders are empty, or an option cannot be honoured.
     """
     check_options(section, validation_fraction=validation_fraction, labelled=labelled)
-    normal, anomalous = _read_layout(Path(dataset_dir))
+    normal, anomalous = read_layout(Path(dataset_dir))
     supervised = draw((item["name"] for item in anomalous), labelled, seed=seed, purpose="labelled")
     count = training_count(len(normal), training_normals=training_normals)
     for_training = draw((item["name"] for item in normal), count, seed=seed, purpose="training_normals")
@@ -93,8 +93,13 @@ def lag_parts(dataset_dir: Path) -> list[Path]:
     return sorted(found, key=lambda path: natural_key(path.name))
 
 
-def _read_layout(dataset_dir: Path) -> tuple[list[Item], list[Item]]:
-    """All normal and all anomalous images; part and class stand in the name, for parts may repeat a stem."""
+def read_layout(dataset_dir: Path) -> tuple[list[Item], list[Item]]:
+    """List all normal and all anomalous images; part and class stand in the name, for parts may repeat a stem.
+
+    Raises:
+        DatasetNotFoundError: if the folder does not hold LAG's layout.
+        ValueError: if there is no normal or no anomalous image.
+    """
     parts = lag_parts(dataset_dir)
     if not any((part / folder).is_dir() for part in parts for folder in (NORMAL_FOLDER, ANOMALOUS_FOLDER)):
         raise DatasetNotFoundError(missing_data_message("lag", dataset_dir))

@@ -87,4 +87,7 @@ def draw_lesions(
         y = centre[1] + lesion.y * radius + along * math.sin(tilt) + across * math.cos(tilt)
         polygon = np.stack([x, y], axis=1) * SUPERSAMPLING
         pens["bright" if lesion.bright else "dark"].polygon(polygon.ravel().tolist(), fill=255)
-    return {name: np.asarray(layer.reduce(SUPERSAMPLING), dtype=np.float32) / 255 for name, layer in layers.items()}
+    return {
+        name: np.asarray(layer.reduce(SUPERSAMPLING), dtype=np.float32) / np.float32(255)
+        for name, layer in layers.items()
+    }

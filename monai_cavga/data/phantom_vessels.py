@@ -123,7 +123,10 @@ def draw_vessels(
             _stroke(pen, start, end, max(1.0, width * scale), strength)
             if vessel.artery and width > 0.013:
                 _stroke(pens["reflex"], start, end, max(1.0, 0.28 * width * scale), 255)
-    return {name: np.asarray(layer.reduce(SUPERSAMPLING), dtype=np.float32) / 255 for name, layer in layers.items()}
+    return {
+        name: np.asarray(layer.reduce(SUPERSAMPLING), dtype=np.float32) / np.float32(255)
+        for name, layer in layers.items()
+    }
 
 
 def _stroke(pen: ImageDraw.ImageDraw, start: Points, end: Points, width: float, strength: int) -> None:

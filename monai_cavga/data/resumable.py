@@ -199,4 +199,4 @@ class SeededDataset(Dataset[Any]):
 
 def _words(*key: int) -> npt.NDArray[np.uint32]:
     """Four 32-bit words from whole numbers; numpy promises that they stay the same in all its versions."""
-    return np.random.SeedSequence([value % 2**64 for value in key]).generate_state(4)
+    return np.random.SeedSequence([value % 2**64 for value in key]).generate_state(4).astype(np.uint32)

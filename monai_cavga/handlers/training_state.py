@@ -54,7 +54,7 @@ class TrainingStateHandler:
         path: str | os.PathLike[str],
         *,
         every: int = 100,
-        evaluator: Engine | None = None,
+        evaluator: Any = None,
         schedulers: dict[str, Any] | None = None,
         resume: bool = True,
     ) -> None:

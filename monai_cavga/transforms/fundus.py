@@ -63,7 +63,8 @@ def _threshold(brightness: npt.NDArray[np.float32]) -> float:
     sample = brightness[::step, ::step]
     if sample.min() == sample.max():
         return -1.0
-    bright = sample[sample >= threshold_otsu(sample)]  # the disc, or the brighter part of a borderless image
+    level = threshold_otsu(sample)  # type: ignore[no-untyped-call]
+    bright = sample[sample >= level]  # the disc, or the brighter part of a borderless image
     return max(_DARK_FLOOR, _DARK_FRACTION * float(np.median(bright)))
 
 
@@ -124,6 +125,6 @@ class FieldOfViewd(MapTransform):
             inside = torch.from_numpy(field_of_view(convert_to_numpy(image)))[None].to(torch.float32)  # (1, H, W)
             if isinstance(image, MetaTensor):
                 inside = inside.to(image.device)
-                inside = MetaTensor(inside, meta=image.meta, applied_operations=list(image.applied_operations))
+                inside = MetaTensor(inside, meta=dict(image.meta), applied_operations=list(image.applied_operations))
             item[self.fov_key] = inside
         return item

@@ -60,7 +60,12 @@ class ImageScored(MapTransform):
     """
 
     def __init__(
-        self, keys: KeysCollection = "attention", *, score_key: str = "score", fov_key: str = "fov", quantile: float = 0.995
+        self,
+        keys: KeysCollection = "attention",
+        *,
+        score_key: str = "score",
+        fov_key: str = "fov",
+        quantile: float = 0.995,
     ) -> None:
         super().__init__(keys)
         self.score_key = score_key
@@ -96,7 +101,11 @@ def source_maps(
     return Compose(
         [
             Invertd(
-                keys=["pred", "fov"], transform=preprocessing, orig_keys="image", nearest_interp=[False, True], to_tensor=True
+                keys=["pred", "fov"],
+                transform=preprocessing,
+                orig_keys="image",
+                nearest_interp=[False, True],
+                to_tensor=True,
             ),
             SplitMapsd("pred", names=names),
             ImageScored(names[0], quantile=quantile),

@@ -1,0 +1,44 @@
+# Each target makes the environment it needs, once. Other places: `make test VENV=/path`, `make test PYTHON=python3.12`.
+# Smaller torch without CUDA: `make demo PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.env-stamp
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench env
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    train on synthetic retinas and localise lesions: demo/index.html"
+	@echo "make test    run the tests"
+	@echo "make lint    check style and format (ruff)"
+	@echo "make types   check types (mypy --strict)"
+	@echo "make bench   collect the benchmark runs into the results tables"
+	@echo "make env     only make the environment, in $(VENV)"
+
+env: $(STAMP)
+
+$(STAMP): setup.py constraints.txt pyproject.toml monai_cavga_cli.pth
+	@echo "making the Python environment in $(VENV) (some minutes the first time)"
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || { \
+		echo "python3's venv is missing; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python tutorials/demo.py
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/retina.py collect
