@@ -22,7 +22,7 @@ from monai_cavga.bundle.directory import (
     read_configs,
     run_id_problem,
 )
-from monai_cavga.bundle.words import as_fire_word, fire_flags, split_words
+from monai_cavga.bundle.words import Word, as_fire_word, fire_flags, split_words
 
 SWITCH = "MONAI_CAVGA_CLI"
 # The parameters of MONAI's `run`, in its order: config_file can also be the fifth positional.
@@ -81,8 +81,15 @@ def rewrite(argv: Sequence[str], env: Mapping[str, str], *, orig_argv: Sequence[
     if "bundle_root" not in flags:
         new += ["--bundle_root", as_fire_word(str(folder))]
     # In place: moved elsewhere, a flag without a value could swallow the word that then follows it.
-    put = [raw for word in words for raw in (new if word.key == "config" else word.raw)]
+    put = [raw for word in words for raw in (new if word.key == "config" else _keep_none(word))]
     return [*argv[:2], *put, *fire_flags(argv[2:])], f"--config {folder} is read as {' '.join(new)}"
+
+
+def _keep_none(word: Word) -> tuple[str, ...]:
+    """MONAI drops an override whose value is None, silently; the expression "$None" arrives."""
+    if word.value == "None" and word.key and word.key not in _RUN_PARAMETERS:
+        return (f"--{word.key}", "$None")
+    return word.raw
 
 
 def check(folder: Path, run_id: str, overrides: Mapping[str, object]) -> None:

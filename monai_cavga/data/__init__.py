@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from monai_cavga.data.check import DataReport, check_data
+from monai_cavga.data.folder import folder_items
 from monai_cavga.data.idrid import idrid_items
 from monai_cavga.data.lag import lag_items
 from monai_cavga.data.layout import DatasetNotFoundError, Item, missing_data_message
@@ -32,6 +33,7 @@ __all__ = [
     "ResumableSampler",
     "SeededDataset",
     "check_data",
+    "folder_items",
     "idrid_items",
     "image_size",
     "join_mask_files",

@@ -83,11 +83,13 @@ class CAVGA(nn.Module):
         self.latent_channels = latent_channels
         self.flat_latent: bool = latent == "flat"
 
+        self.fixed_size: tuple[int, int] = (0, 0)  # of the image, where it is fixed
         map_size = (0, 0)
         if latent == "flat" or head == "flat":
             if image_size is None:
                 raise ValueError(f"image_size is not given, but latent={latent!r}, head={head!r} fit one size: give (H, W)")
             check_image_size(image_size[0], image_size[1], stride=self.stride)
+            self.fixed_size = (image_size[0], image_size[1])
             map_size = (image_size[0] // self.stride, image_size[1] // self.stride)
 
         channels: int = self.encoder.out_channels  # type: ignore[assignment]
@@ -109,7 +111,7 @@ class CAVGA(nn.Module):
             noise: standard normal ``eps``, of `noise_shape`; drawn where it is not given. Training only.
 
         Raises:
-            ValueError: if the stride does not divide H and W.
+            ValueError: if the stride does not divide H and W, or if the network fits one other size.
         """
         features, mean, log_variance = self.encode(image)
         latent = mean
@@ -136,10 +138,19 @@ class CAVGA(nn.Module):
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features, mean and log variance of an image; see `CAVGAOutput` for the shapes."""
         if not torch.jit.is_scripting():
-            check_image_size(image.shape[-2], image.shape[-1], stride=self.stride)
+            self._check_image(image)
         features = self.encoder(image)
         mean, log_variance = self.latent(features)
         return features, mean, log_variance.clamp(-30.0, 20.0)  # exp() stays finite in float32
+
+    def _check_image(self, image: Tensor) -> None:
+        height, width = image.shape[-2:]
+        check_image_size(height, width, stride=self.stride)
+        if self.fixed_size != (0, 0) and (height, width) != self.fixed_size:
+            raise ValueError(
+                f"image is {height} x {width}, expected {self.fixed_size[0]} x {self.fixed_size[1]}, the image_size that a "
+                "flat latent or head was built for: resize it (Resized), or use latent='conv' and another head"
+            )
 
     def decode(self, latent: Tensor) -> Tensor:
         """Latent to the logits of the reconstruction, ``(B, C, H, W)``."""
@@ -191,7 +202,7 @@ class CAVGA(nn.Module):
             ``(B, K, H, W)`` in [0, 1], one channel for each map.
 
         Raises:
-            ValueError: for an unknown name, or if the stride does not divide H and W.
+            ValueError: for an unknown name, if the stride does not divide H and W, or if the network fits one other size.
         """
         features, mean, _ = self.encode(image)
         reconstruction = image

@@ -98,7 +98,8 @@ class FieldOfViewd(MapTransform):
     """Add the field of view of an image to the item.
 
     The result carries the image's meta data and the record of the transforms applied so far, so it can stand before
-    or after ``Resized`` and ``Invertd(..., nearest_interp=True)`` brings it back to the size of the source.
+    or after ``Resized`` and ``Invertd("fov", ..., orig_keys="image", nearest_interp=True)`` brings it back to the
+    size of the source.
 
     Args:
         keys: the one image key, ``(C, H, W)`` in [0, 1].

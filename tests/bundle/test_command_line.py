@@ -56,6 +56,14 @@ def test_forms_of_the_command(bundle: Path, words: list[str], expected: list[str
     assert argv == ["-m", *(part for word in expected for part in (new if word == "NEW" else [word]))]
 
 
+def test_none_reaches_the_config(bundle: Path) -> None:
+    """MONAI's `run` ignores arguments that are None, overrides among them."""
+    argv, _ = _rewrite(
+        "run", "training", "--config", str(bundle), "--epochs", "None", "--amp=None", "--meta_file", "None"
+    )
+    assert argv[-6:] == ["--epochs", "$None", "--amp", "$None", "--meta_file", "None"]
+
+
 def test_a_bundle_root_of_ones_own_is_kept(bundle: Path) -> None:
     argv, _ = _rewrite("run", "training", "--config", str(bundle), "--bundle_root", "elsewhere")
     assert argv.count("--bundle_root") == 1

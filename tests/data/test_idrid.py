@@ -61,7 +61,7 @@ def test_without_the_pairs_file_a_built_in_list_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize("missing", ["B. Disease Grading/1. Original Images/a. Training Set", str(TRAINING_LABELS)])
 def test_missing_part(idrid_dir: Path, missing: str) -> None:
     (idrid_dir / missing).rename(idrid_dir / "gone")
-    with pytest.raises(DatasetNotFoundError, match="ieee-dataport.*missing: B"):
+    with pytest.raises(DatasetNotFoundError, match=r"ieee-dataport.*missing: B"):
         idrid_items(idrid_dir, "training")
     assert len(idrid_items(idrid_dir, "test")) == 6  # which needs only what is there
 
@@ -74,13 +74,13 @@ def test_no_data_set(tmp_path: Path) -> None:
 def test_empty_folder(idrid_dir: Path) -> None:
     for image in (idrid_dir / "A. Segmentation/1. Original Images/b. Testing Set").iterdir():
         image.unlink()
-    with pytest.raises(ValueError, match="no images in .*Testing Set"):
+    with pytest.raises(ValueError, match=r"no images in .*Testing Set"):
         segmentation_items(idrid_dir, "test")
 
 
 def test_labels_and_images_must_match(idrid_dir: Path) -> None:
     (idrid_dir / "B. Disease Grading/1. Original Images/a. Training Set/IDRiD_003.jpg").unlink()
-    with pytest.raises(ValueError, match="1 without a file .*IDRiD_003"):
+    with pytest.raises(ValueError, match=r"1 without a file .*IDRiD_003"):
         idrid_items(idrid_dir, "training")
 
 

@@ -63,13 +63,13 @@ def test_training_count(there_are: int, train: int) -> None:
 def test_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "LAG_database_part_1").mkdir()
     for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(DatasetNotFoundError, match="smilell/AG-CNN.*phantoms DIR"):
+        with pytest.raises(DatasetNotFoundError, match=r"smilell/AG-CNN.*phantoms DIR"):
             lag_items(folder, "training")
 
 
 def test_empty_folders(tmp_path: Path) -> None:
     (tmp_path / "LAG_database_part_1/non_glaucoma/image").mkdir(parents=True)
-    with pytest.raises(ValueError, match="no images in .*non_glaucoma/image"):
+    with pytest.raises(ValueError, match=r"no images in .*non_glaucoma/image"):
         lag_items(tmp_path, "training")
 
 

@@ -122,7 +122,7 @@ def test_float_tiff_with_bad_values(tmp_path: Path, value: float, text: str) -> 
 
 
 def test_32_bit_integers_have_no_known_full_scale(tmp_path: Path) -> None:
-    with pytest.raises(ImageReadError, match="kind 'I'.*16-bit"):
+    with pytest.raises(ImageReadError, match=r"kind 'I'.*16-bit"):
         read_image(saved(Image.fromarray(np.full((2, 3), 7, np.int32)), tmp_path / "i.tif"))
 
 
@@ -133,7 +133,7 @@ def test_missing_empty_damaged_and_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(ImageReadError, match=r"empty\.png: got an empty file"):
         read_image(tmp_path / "empty.png")
     (tmp_path / "text.png").write_text("not an image")
-    with pytest.raises(ImageReadError, match="UnidentifiedImageError.*convert it to PNG"):
+    with pytest.raises(ImageReadError, match=r"UnidentifiedImageError.*convert it to PNG"):
         read_image(tmp_path / "text.png")
     noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     for suffix in ("jpg", "png", "tif"):
@@ -147,7 +147,7 @@ def test_missing_empty_damaged_and_foreign_files(tmp_path: Path) -> None:
 
 def test_oversized_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(Image.new("L", (30, 20)), tmp_path / "a.png")
-    with pytest.raises(ImageReadError, match="20 x 30 pixels.*at most 599 pixels"):
+    with pytest.raises(ImageReadError, match=r"20 x 30 pixels.*at most 599 pixels"):
         read_image(path, max_pixels=599)
     assert read_image(path, max_pixels=600).shape == (20, 30, 3)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow's own limit gives the same error
@@ -184,7 +184,7 @@ def test_mask_in_pure_red_counts_fully(tmp_path: Path) -> None:
 
 def test_mask_of_indices_is_refused_and_empty_mask_is_not(tmp_path: Path) -> None:
     indices = (GREY > 100).astype(np.uint8)
-    with pytest.raises(ImageReadError, match="values 0 and 1.*multiply it by 255"):
+    with pytest.raises(ImageReadError, match=r"values 0 and 1.*multiply it by 255"):
         read_mask(saved(Image.fromarray(indices), tmp_path / "i.png"))
     assert read_mask(saved(Image.fromarray(0 * indices), tmp_path / "e.png")).sum() == 0
 
