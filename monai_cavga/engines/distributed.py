@@ -49,6 +49,6 @@ def distribute(module: nn.Module, device: torch.device) -> nn.Module:
         device: of this process.
     """
     if device.type == "cuda":
-        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
         return DistributedDataParallel(module.to(device), device_ids=[device.index], broadcast_buffers=False)
     return DistributedDataParallel(module.to(device), broadcast_buffers=False)

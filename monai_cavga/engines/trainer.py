@@ -102,7 +102,7 @@ class CAVGATrainer(Trainer):
 
         self.add_event_handler(Events.EPOCH_STARTED, _position_sampler)
 
-    def run(self) -> None:
+    def run(self) -> None:  # type: ignore[override]  # as MONAI's
         """Train from the current state to ``max_epochs``."""
         Workflow.run(self)  # MONAI's Trainer.run makes a CUDA scaler, which bfloat16 does not need
 
@@ -136,7 +136,7 @@ class CAVGATrainer(Trainer):
             fake_logits = self.discriminator(reconstruction.detach())
         d_loss = discriminator_loss(real_logits.float(), fake_logits.float())
         self.discriminator_optimizer.zero_grad(set_to_none=True)
-        d_loss.backward()
+        d_loss.backward()  # type: ignore[no-untyped-call]
         self.discriminator_optimizer.step()
 
         with _frozen(unwrap(self.discriminator)) as judge:
@@ -145,7 +145,7 @@ class CAVGATrainer(Trainer):
             terms = self.objective(_float(output), image, fake_logits=judged.float(), label=label)
             engine.fire_event(IterationEvents.LOSS_COMPLETED)
             self.optimizer.zero_grad(set_to_none=True)
-            terms["loss"].backward()
+            terms["loss"].backward()  # type: ignore[no-untyped-call]
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         self.optimizer.step()
 

@@ -27,7 +27,8 @@ def reconstruction_loss(logits: Tensor, image: Tensor) -> Tensor:
     """
     if logits.shape != image.shape:
         raise ValueError(
-            f"logits has shape {tuple(logits.shape)}, image {tuple(image.shape)}: the decoder must give the image's size"
+            f"logits has shape {tuple(logits.shape)}, image {tuple(image.shape)}: "
+            "the decoder must give the image's size"
         )
     return F.binary_cross_entropy_with_logits(logits, image)
 

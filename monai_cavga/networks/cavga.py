@@ -1,4 +1,4 @@
-"""CAVGA: encoder, convolutional latent, decoder, and for CAVGA_w the classifier C, with attention in the forward pass."""
+"""CAVGA: encoder, convolutional latent, decoder, for CAVGA_w the classifier C, and attention in the forward pass."""
 
 from typing import NamedTuple, Optional
 
@@ -71,11 +71,13 @@ class CAVGA(nn.Module):
         _check_option("latent", latent, ("conv", "flat"))
         _check_option("head", head, ("none", "flat", "conv"))
         if latent == "flat" and head == "conv":
-            raise ValueError("head is 'conv' on a flat latent, which has no positions: use head='flat' or latent='conv'")
+            raise ValueError(
+                "head is 'conv' on a flat latent, which has no positions: use head='flat' or latent='conv'"
+            )
 
         if architecture == "R":
-            self.encoder: nn.Module = ResNetEncoder(in_channels, stages=stages)
-            self.decoder: nn.Module = ResidualDecoder(latent_channels, in_channels, stages=stages)
+            self.encoder: ResNetEncoder | DCGANEncoder = ResNetEncoder(in_channels, stages=stages)
+            self.decoder: ResidualDecoder | DCGANDecoder = ResidualDecoder(latent_channels, in_channels, stages=stages)
         else:
             self.encoder = DCGANEncoder(in_channels, stages=stages)
             self.decoder = DCGANDecoder(latent_channels, in_channels, stages=stages)
@@ -87,17 +89,19 @@ class CAVGA(nn.Module):
         map_size = (0, 0)
         if latent == "flat" or head == "flat":
             if image_size is None:
-                raise ValueError(f"image_size is not given, but latent={latent!r}, head={head!r} fit one size: give (H, W)")
+                raise ValueError(
+                    f"image_size is not given, but latent={latent!r}, head={head!r} fit one size: give (H, W)"
+                )
             check_image_size(image_size[0], image_size[1], stride=self.stride)
             self.fixed_size = (image_size[0], image_size[1])
             map_size = (image_size[0] // self.stride, image_size[1] // self.stride)
 
-        channels: int = self.encoder.out_channels  # type: ignore[assignment]
+        channels: int = self.encoder.out_channels
         if latent == "flat":
-            self.latent: nn.Module = FlatLatent(channels, latent_channels, map_size=map_size)
+            self.latent: ConvLatent | FlatLatent = FlatLatent(channels, latent_channels, map_size=map_size)
         else:
             self.latent = ConvLatent(channels, latent_channels)
-        self.classifier: Optional[nn.Module] = None  # noqa: UP045
+        self.classifier: ConvClassifier | FlatClassifier | None = None
         if head == "conv":
             self.classifier = ConvClassifier(latent_channels)
         elif head == "flat":
@@ -148,8 +152,9 @@ class CAVGA(nn.Module):
         check_image_size(height, width, stride=self.stride)
         if self.fixed_size != (0, 0) and (height, width) != self.fixed_size:
             raise ValueError(
-                f"image is {height} x {width}, expected {self.fixed_size[0]} x {self.fixed_size[1]}, the image_size that a "
-                "flat latent or head was built for: resize it (Resized), or use latent='conv' and another head"
+                f"image is {height} x {width}, expected {self.fixed_size[0]} x {self.fixed_size[1]}, "
+                "the image_size that a flat latent or head was built for: resize it (Resized), or use "
+                "latent='conv' and another head"
             )
 
     def decode(self, latent: Tensor) -> Tensor:
@@ -202,7 +207,7 @@ class CAVGA(nn.Module):
             ``(B, K, H, W)`` in [0, 1], one channel for each map.
 
         Raises:
-            ValueError: for an unknown name, if the stride does not divide H and W, or if the network fits one other size.
+            ValueError: for an unknown name, if the stride does not divide H and W, or if the network fits another size.
         """
         features, mean, _ = self.encode(image)
         reconstruction = image

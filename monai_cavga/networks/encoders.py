@@ -20,7 +20,7 @@ def encoder_stride(stages: int) -> int:
     """
     if stages not in (2, 3, 4):
         raise ValueError(f"stages is {stages}, expected 2, 3 or 4 (stride 8, 16 or 32)")
-    return 2 ** (stages + 1)
+    return {2: 8, 3: 16, 4: 32}[stages]
 
 
 class ResNetEncoder(nn.Module):

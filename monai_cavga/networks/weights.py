@@ -52,11 +52,15 @@ def read_weights(source: str | Path, *, sha256: str | None = None) -> dict[str, 
         try:
             state = torch.hub.load_state_dict_from_url(name, map_location="cpu", check_hash=True, weights_only=True)
         except (OSError, RuntimeError) as error:  # no network, or another hash
-            raise WeightsError(f"{name} cannot be fetched ({error}): give a local file, or None for no weights") from error
+            raise WeightsError(
+                f"{name} cannot be fetched ({error}): give a local file, or 'none' for no weights"
+            ) from error
         return _tensors_only(state, name)
     path = Path(source)
     if not path.is_file():
-        raise WeightsError(f"weights file {path} does not exist: give a .safetensors or .pth file, 'imagenet', or null")
+        raise WeightsError(
+            f"weights file {path} does not exist: give a .safetensors or .pth file, 'imagenet' or 'none'"
+        )
     if sha256 is not None:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest != sha256:
@@ -70,7 +74,9 @@ def read_weights(source: str | Path, *, sha256: str | None = None) -> dict[str, 
             raise
         raise WeightsError(f"weights file {path} cannot be read ({error}): expected tensors by name") from error
     except Exception as error:  # pickle.UnpicklingError: torch refuses everything that is not plain tensors
-        raise WeightsError(f"weights file {path} is refused, it holds more than tensors: {type(error).__name__}") from None
+        raise WeightsError(
+            f"weights file {path} is refused, it holds more than tensors: {type(error).__name__}"
+        ) from None
 
 
 def load_encoder_weights(encoder: nn.Module, source: str | Path | None, *, sha256: str | None = None) -> WeightReport:
@@ -81,13 +87,14 @@ def load_encoder_weights(encoder: nn.Module, source: str | Path | None, *, sha25
 
     Args:
         encoder: for example ``CAVGA().encoder``; changed in place.
-        source: as for `read_weights`, or ``"imagenet"`` for torchvision's ResNet-18, or None for no weights.
+        source: as for `read_weights`, or ``"imagenet"`` for torchvision's ResNet-18, or ``"none"`` or None for
+            no weights (MONAI's command line cannot pass None).
         sha256: as for `read_weights`.
 
     Raises:
         WeightsError: as `read_weights`, if no entry fits, or if an entry has another shape.
     """
-    if source is None:
+    if source is None or source == "none":
         return WeightReport([], [name for name, _ in encoder.named_parameters()], [])
     state = read_weights(IMAGENET_RESNET18 if source == "imagenet" else source, sha256=sha256)
     own = encoder.state_dict()
@@ -97,7 +104,10 @@ def load_encoder_weights(encoder: nn.Module, source: str | Path | None, *, sha25
     filled = {name: value for name, value in state.items() if name in own}
     _check_shapes(filled, own, str(source))
     if not filled:
-        raise WeightsError(f"no entry of {source} fits this encoder: expected names such as {next(iter(own))!r}")
+        raise WeightsError(
+            f"no entry of {source} fits this encoder: expected names such as {next(iter(own))!r}, "
+            "or 'none' for no weights"
+        )
     encoder.load_state_dict({name: value.to(own[name].dtype) for name, value in filled.items()}, strict=False)
     # Counters of BatchNorm do not change a result, so a file without them is not called partial.
     not_filled = [name for name in own if name not in filled and not name.endswith("num_batches_tracked")]

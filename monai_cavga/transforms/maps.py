@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from monai.config import KeysCollection
-from monai.transforms import Compose, InvertibleTransform, Invertd, MapTransform
+from monai.transforms import Compose, Invertd, InvertibleTransform, MapTransform
 
 from monai_cavga.metrics.image import image_score
 from monai_cavga.transforms.load import LoadMaskd

@@ -61,7 +61,9 @@ def make_run() -> Callable[..., Run]:
             {"image": base + 0.1 * random.random((3, 64, 96), dtype=np.float32), "label": int(i % 4 == 0)}
             for i in range(ITEMS)
         ]
-        transform = Compose([RandFlipd("image", 0.5, spatial_axis=1), RandGaussianNoised("image", 0.5), ToTensord("image")])
+        transform = Compose(
+            [RandFlipd("image", 0.5, spatial_axis=1), RandGaussianNoised("image", 0.5), ToTensord("image")]
+        )
         network = CAVGA(architecture=architecture, stages=2, latent_channels=8, head=head, image_size=(64, 96))
         discriminator = DCGANDiscriminator(channels=8)
         optimizer = torch.optim.Adam(network.parameters(), 1e-3)

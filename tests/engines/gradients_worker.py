@@ -65,9 +65,7 @@ def main(out: str, *, alone: bool) -> None:
     trainer.run()
     if alone or torch.distributed.get_rank() == 0:
         parts = {"network": unwrap(network), "discriminator": unwrap(discriminator)}
-        torch.save(
-            {f"{name}.{key}": p.grad for name, part in parts.items() for key, p in part.named_parameters()}, out
-        )
+        torch.save({f"{name}.{key}": p.grad for name, part in parts.items() for key, p in part.named_parameters()}, out)
     if not alone:
         stop_process_group()
         assert not torch.distributed.is_initialized()

@@ -34,7 +34,7 @@ def test_gradients_of_two_processes_equal_one(tmp_path):
 
 def test_without_torchrun_one_clear_error(monkeypatch):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    with pytest.raises(RuntimeError, match="LOCAL_RANK is not set: start .* with torchrun"):
+    with pytest.raises(RuntimeError, match=r"LOCAL_RANK is not set: start .* with torchrun"):
         distributed.start_process_group()
 
 

@@ -102,9 +102,16 @@ def test_the_discriminator_is_trained_by_its_own_loss_only(make_run):
 def test_frozen_restores_also_after_an_error():
     module = torch.nn.Linear(2, 2)
     module.bias.requires_grad_(False)
-    with pytest.raises(KeyError), _frozen(module):
-        assert not module.weight.requires_grad
-        raise KeyError
+    inside = []
+
+    def fail():
+        with _frozen(module):
+            inside.append(module.weight.requires_grad)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert inside == [False]
     assert module.weight.requires_grad
     assert not module.bias.requires_grad
 

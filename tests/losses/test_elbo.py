@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Normal, kl_divergence as torch_kl
+from torch.distributions import Normal
+from torch.distributions import kl_divergence as torch_kl
 
 from monai_cavga.losses import kl_divergence, reconstruction_loss
 

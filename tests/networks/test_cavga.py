@@ -27,9 +27,7 @@ NETWORKS = [
 
 def image_for(net: CAVGA, *, channels: int, n: int = 2, seed: int = 0) -> Tensor:
     """Images of two by three positions, so neither square nor symmetric."""
-    return torch.rand(
-        n, channels, 2 * net.stride, 3 * net.stride, generator=torch.Generator().manual_seed(seed)
-    )
+    return torch.rand(n, channels, 2 * net.stride, 3 * net.stride, generator=torch.Generator().manual_seed(seed))
 
 
 def build(**options: Any) -> CAVGA:
@@ -63,14 +61,14 @@ def test_shapes_and_ranges(made: Made) -> None:
     flat = options["latent"] == "flat"
     assert net.stride == {2: 8, 3: 16, 4: 32}[options["stages"]]
     assert out.reconstruction.shape == out.reconstruction_logits.shape == image.shape
-    assert 0 <= out.reconstruction.min()
+    assert out.reconstruction.min() >= 0
     assert out.reconstruction.max() <= 1
     assert torch.equal(out.reconstruction, torch.sigmoid(out.reconstruction_logits))
     assert out.mean.shape == out.log_variance.shape == ((2, N) if flat else (2, N, 2, 3))
     assert list(out.mean.shape) == net.noise_shape(image)
     assert out.features.shape == (2, net.encoder.out_channels, 2, 3)
     assert out.attention.shape == (2, 1, 2, 3)
-    assert 0 <= out.attention.min()
+    assert out.attention.min() >= 0
     assert out.attention.max() <= 1
     if options["head"] == "none":
         assert out.logits is None
@@ -78,7 +76,7 @@ def test_shapes_and_ranges(made: Made) -> None:
     else:
         assert out.logits.shape == (2, 2)
         assert out.class_attention.shape == (2, 2, 2, 3)
-        assert 0 <= out.class_attention.min()
+        assert out.class_attention.min() >= 0
         assert out.class_attention.max() <= 1
 
 
@@ -117,7 +115,7 @@ def test_anomaly_maps(made: Made) -> None:
     residual = (image - out.reconstruction).abs().mean(dim=1, keepdim=True)
     both = net.anomaly_maps(image, ["residual", "attention"])
     torch.testing.assert_close(both, torch.cat([residual, attention], dim=1))
-    assert 0 <= both.min()
+    assert both.min() >= 0
     assert both.max() <= 1
     assert torch.equal(net.anomaly_maps(image, ["attention"]), both[:, 1:])
     pictures = net.anomaly_maps(image, ["attention", "reconstruction"])
@@ -226,7 +224,10 @@ def test_the_variance_stays_finite() -> None:
         ({"head": "linear"}, "head is 'linear', expected one of 'none', 'flat', 'conv'"),
         ({"stages": 5}, r"stages is 5, expected 2, 3 or 4 \(stride 8, 16 or 32\)"),
         ({"stages": 1, "architecture": "D"}, "stages is 1, expected 2, 3 or 4"),
-        ({"latent": "flat", "head": "conv"}, "head is 'conv' on a flat latent, which has no positions: use head='flat'"),
+        (
+            {"latent": "flat", "head": "conv"},
+            "head is 'conv' on a flat latent, which has no positions: use head='flat'",
+        ),
         ({"latent": "flat"}, "image_size is not given, but latent='flat', head='none' fit one size: give"),
         ({"head": "flat"}, "image_size is not given, but latent='conv', head='flat' fit one size: give"),
         ({"head": "flat", "image_size": (64, 100)}, "image width 100 is not a multiple of 32: resize or pad to 128"),

@@ -62,7 +62,9 @@ def test_dcgan_takes_minus_1_to_1() -> None:
     assert seen[0].unique().tolist() == [-1.0, 1.0]
 
 
-@pytest.mark.parametrize(("stages", "stride", "resnet", "dcgan"), [(2, 8, 128, 256), (3, 16, 256, 512), (4, 32, 512, 512)])
+@pytest.mark.parametrize(
+    ("stages", "stride", "resnet", "dcgan"), [(2, 8, 128, 256), (3, 16, 256, 512), (4, 32, 512, 512)]
+)
 @torch.no_grad()
 def test_strides_and_widths(stages: int, stride: int, resnet: int, dcgan: int) -> None:
     for encoder, width in ((ResNetEncoder(stages=stages), resnet), (DCGANEncoder(stages=stages), dcgan)):

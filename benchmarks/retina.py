@@ -1,0 +1,249 @@
+"""CAVGA on the retina protocol of IDRiD: train, evaluate, and put the numbers beside the reference rows.
+
+``python benchmarks/retina.py run --data IDRID --weights FILE`` trains what is not finished (it resumes after a kill),
+evaluates each variant and seed, and writes ``benchmarks/results/retina_<variant>_seed<n>.json`` and ``.png``.
+``python benchmarks/retina.py collect`` makes the table ``benchmarks/results/retina.md`` from those files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+
+from monai_cavga.bundle import BundleDirectoryWorkflow
+from monai_cavga.handlers.files import save_png, write_atomic
+from monai_cavga.handlers.panels import contact_sheet, panel
+from monai_cavga.metrics import PixelHistogram
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+BUNDLE = HERE.parent / "bundles" / "idrid"
+# What differs from the bundle's defaults: sized for two CPU cores. 256 x 384 pixels, three ResNet stages (stride 16).
+COMMON: dict[str, Any] = {"batch_size": 4, "discriminator_channels": 32}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "R_u": {"epochs": 16},
+    "D_u": {"epochs": 16, "architecture": "D", "encoder_weights": "none"},
+    "R_w": {"epochs": 12, "head": "flat", "labelled": 4, "anomalous_fraction": 0.25},
+    "R_u_adv0.01": {"epochs": 16, "w_adv": 0.01},
+}
+TITLES = {
+    "R_u": "CAVGA-R_u, eq. 4 with the paper's weights",
+    "D_u": "CAVGA-D_u, eq. 4 with the paper's weights, from scratch",
+    "R_w": "CAVGA-R_w, eq. 6 with the paper's weights, 4 labels drawn for a quarter of each epoch",
+    "R_u_adv0.01": "CAVGA-R_u, ours: weight of L_adv 0.01 in place of 1",
+}
+COMMAND = "python benchmarks/retina.py run --data IDRID --weights FILE --variants {variant} --seeds {seed}"
+TILE = 180  # pixels of a picture in the panels: a sheet of ten stays below one MiB or so
+IMAGENET = "ResNet-18, ImageNet, conv1 to layer3"
+COLUMNS = {
+    "pixel AUROC": "pixel_auroc",
+    "AP": "pixel_ap",
+    "AUPRO": "aupro",
+    "IoU@0.5 pooled": "iou@0.5_pooled",
+    "IoU@0.5 images": "iou@0.5_images",
+    "IoU* pooled": "iou_oracle_pooled",
+    "IoU* images": "iou_oracle_images",
+    "image AUROC": "image_auroc",
+    "accuracy (paper)": "accuracy_paper",
+    "sens. at 95 % spec.*": "sensitivity_at_95_specificity_oracle",
+}
+
+
+class Extremes:
+    """Panels of the best, middle and worst test images by their own pixel AUROC."""
+
+    def __init__(self, *, attends: str) -> None:
+        self.attends = attends
+        self.rows: list[tuple[float, str, Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to the evaluator."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+
+    def _add(self, engine: Engine) -> None:
+        for item, source in zip(engine.state.output, engine.state.batch, strict=True):
+            if not (item["mask"] == 1).any():
+                continue
+            histogram = PixelHistogram()
+            histogram.update(item["attention"], item["mask"])
+            auroc = histogram.auroc()
+            title = f"{source['name']}   pixel AUROC {auroc:.3f}"
+            self.rows.append((auroc, source["name"], panel(item, name=title, attends=self.attends, tile=TILE)))
+
+    def sheet(self) -> Any:
+        """Three best, four in the middle, three worst, in this order, as one picture."""
+        ordered = sorted(self.rows, key=lambda row: -row[0])
+        middle = len(ordered) // 2
+        chosen = [*ordered[:3], *ordered[middle - 2 : middle + 2], *ordered[-3:]]
+        return contact_sheet([row[2] for row in chosen])
+
+
+def train(variant: str, seed: int, *, data: Path, weights: str, work: Path) -> dict[str, Any]:
+    """Train one variant, or go on where it was killed; returns the overrides that define it."""
+    overrides = {**COMMON, "encoder_weights": weights, **VARIANTS[variant], "seed": seed}
+    files = {
+        "model_file": str(work / "model.pt"),
+        "state_file": str(work / "state.pt"),
+        "output_dir": str(work / "log"),
+    }
+    clock = work / "wall.json"
+    before = json.loads(clock.read_text())["seconds"] if clock.is_file() else 0.0
+    start = time.monotonic()
+    run_bundle("training", dataset_dir=str(data), state_interval=50, **files, **overrides)
+    write_atomic(clock, json.dumps({"seconds": before + time.monotonic() - start}).encode())
+    return overrides
+
+
+def evaluate(overrides: Mapping[str, Any], *, data: Path, work: Path) -> tuple[dict[str, Any], Any]:
+    """Evaluate one model on the test set: the report and the picture of ten images."""
+    extremes = Extremes(attends="normal" if overrides.get("head", "none") == "none" else "anomalous")
+    options = {key: value for key, value in overrides.items() if key not in ("epochs", "encoder_weights")}
+    files = {"model_file": str(work / "model.pt"), "evaluation_dir": str(work / "eval")}
+    run_bundle("evaluating", handlers=[extremes], dataset_dir=str(data), **files, **options)
+    return json.loads((work / "eval" / "report.json").read_text(encoding="utf-8")), extremes.sheet()
+
+
+def run_bundle(run_id: str, *, handlers: list[Any] | None = None, **overrides: Any) -> None:
+    """One run of the bundle, the same as ``python -m monai_cavga run``."""
+    workflow = BundleDirectoryWorkflow(BUNDLE, run_id=run_id, logging_file=False, **overrides)
+    workflow.initialize()
+    for handler in handlers or []:
+        handler.attach(workflow.parser.get_parsed_content("evaluator"))
+    workflow.run()
+    workflow.finalize()
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what a number was measured."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    commit = subprocess.run(
+        ["git", "-C", str(HERE), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    packages = ("torch", "monai", "pytorch-ignite", "numpy", "scikit-image")
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "commit": commit,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train and evaluate everything asked for."""
+    for seed in args.seeds:
+        for variant in args.variants:
+            work = args.work / variant / f"seed{seed}"
+            work.mkdir(parents=True, exist_ok=True)
+            print(f"{variant} seed {seed}: training in {work}", flush=True)
+            overrides = train(variant, seed, data=args.data, weights=args.weights, work=work)
+            report, sheet = evaluate(overrides, data=args.data, work=work)
+            result = {
+                "variant": variant,
+                "title": TITLES[variant],
+                "protocol": "retina (IDRiD, reduced copy 640 x 425): maps compared at the source's size",
+                "command": COMMAND.format(variant=variant, seed=seed),
+                "overrides": {key: value for key, value in overrides.items() if key != "encoder_weights"},
+                "encoder_weights": "none" if overrides["encoder_weights"] == "none" else IMAGENET,
+                "training_seconds": round(json.loads((work / "wall.json").read_text())["seconds"]),
+                "machine": machine(),
+                "report": report,
+            }
+            name = f"retina_{variant}_seed{seed}"
+            write_atomic(RESULTS / f"{name}.json", (json.dumps(result, indent=2) + "\n").encode())
+            save_png(RESULTS / f"{name}.png", np.asarray(sheet))
+    collect(args)
+
+
+def collect(args: argparse.Namespace) -> None:
+    """Write the table from the result files and the reference rows."""
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("retina_*_seed*.json"))]
+    if not results:
+        sys.exit(f"no results in {RESULTS}: run `python benchmarks/retina.py run --data IDRID --weights FILE` first")
+    order = list(VARIANTS)
+    results.sort(key=lambda result: (order.index(result["variant"]), result["overrides"]["seed"]))
+    lines = [
+        "# Retina protocol (IDRiD), CAVGA beside the reference rows",
+        "",
+        "Made by `python benchmarks/retina.py collect` from the JSON files beside it. Ours: maps compared at the "
+        "source's size (425 x 640), inside the field of view; 34 normal test images against 27 with masks and 69 with "
+        "image labels. "
+        "`*`: threshold chosen on the test set (oracle). Brackets: 95 % bootstrap interval over images. "
+        "Anomaly relative to the training normals; research use, not for diagnosis.",
+        "",
+        f"| variant | seed | map | {' | '.join(COLUMNS)} |",
+        f"|{'---|' * (len(COLUMNS) + 3)}",
+    ]
+    for result in results:
+        for name, values in result["report"]["maps"].items():
+            cells = [cell(values, key) for key in COLUMNS.values()]
+            lines.append(f"| {result['title']} | {result['overrides']['seed']} | {name} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "| run | epochs | training, wall time | CPU | threads | date | commit |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        place = result["machine"]
+        lines.append(
+            f"| {result['variant']} seed {result['overrides']['seed']} | {result['overrides']['epochs']} | "
+            f"{result['training_seconds'] / 60:.0f} min | {place['cpu']}, {place['cores']} cores | "
+            f"{place['threads']} | {place['date']} | {place['commit'][:10]} |"
+        )
+    reference = json.loads((HERE / "reference" / "retina.json").read_text(encoding="utf-8"))
+    lines += ["", f"Reference rows. {reference['what']}", ""]
+    lines += ["| method | input | labels | pixel AUROC | AUPRO | IoU* | image AUROC |", "|" + "---|" * 7]
+    for row in reference["rows"]:
+        numbers = (row[key] for key in ("pixel_auroc", "aupro", "iou_oracle", "image_auroc"))
+        cells = ["–" if number is None else f"{number:.3f}" for number in numbers]
+        lines.append(f"| {row['method']} | {row['input']} | {row['labels']} | {' | '.join(cells)} |")
+    write_atomic(RESULTS / "retina.md", ("\n".join(lines) + "\n").encode())
+    print(f"wrote {RESULTS / 'retina.md'} from {len(results)} runs")
+
+
+def cell(values: Mapping[str, Any], key: str) -> str:
+    """A number, with its interval where there is one."""
+    if values.get(key) is None:
+        return "–"
+    interval = values.get(f"{key}_interval")
+    low_high = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+    return f"{values[key]:.3f}{low_high}"
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    runner = commands.add_parser("run", help="train, evaluate, collect")
+    runner.add_argument("--data", type=Path, required=True, help="IDRiD folder")
+    runner.add_argument(
+        "--weights", default="imagenet", help="file of ResNet-18 weights; default: torchvision's, by URL"
+    )
+    runner.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=["R_u", "D_u", "R_w"])
+    runner.add_argument("--seeds", nargs="+", type=int, default=[0])
+    runner.add_argument("--work", type=Path, default=Path("runs/retina"), help="models and logs (default runs/retina)")
+    runner.set_defaults(run=run)
+    commands.add_parser("collect", help="table from the result files").set_defaults(run=collect)
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()
