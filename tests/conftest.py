@@ -11,8 +11,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # on a busy machine two threads wait for each other most of the time
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ def folder_items(folder: str | os.PathLike[str]) -> list[dict[str, str]]:
     """List every image below a folder, in natural order.
 
     Args:
-        folder: searched with its sub-folders; hidden files are passed over.
+        folder: searched with its sub-folders; hidden files and folders are passed over.
 
     Returns:
         Items with ``image`` (absolute path) and ``name`` (path below the folder, without its ending).
@@ -29,7 +29,7 @@ def folder_items(folder: str | os.PathLike[str]) -> list[dict[str, str]]:
     found = [
         path
         for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not _hidden(path.relative_to(root))
     ]
     if not found:
         raise ValueError(f"no images in {str(folder)!r}, expected PNG, JPEG, BMP or TIFF files in it or below it")
@@ -37,3 +37,7 @@ def folder_items(folder: str | os.PathLike[str]) -> list[dict[str, str]]:
     return [
         {"image": str(path.absolute()), "name": path.relative_to(root).with_suffix("").as_posix()} for path in found
     ]
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

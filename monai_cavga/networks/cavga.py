@@ -238,7 +238,7 @@ def check_image_size(height: int, width: int, *, stride: int) -> None:
     """
     for name, side in (("height", height), ("width", width)):
         if side % stride or side < stride:
-            fit = -(-side // stride) * stride
+            fit = max(-(-side // stride), 1) * stride
             raise ValueError(
                 f"image {name} {side} is not a multiple of {stride}: resize or pad to {fit} (Resized, DivisiblePadd)"
             )

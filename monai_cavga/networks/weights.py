@@ -51,9 +51,9 @@ def read_weights(source: str | Path, *, sha256: str | None = None) -> dict[str, 
     if name.startswith("https://"):
         try:
             state = torch.hub.load_state_dict_from_url(name, map_location="cpu", check_hash=True, weights_only=True)
-        except (OSError, RuntimeError) as error:  # no network, or another hash
+        except Exception as error:  # no network, another hash, a broken transfer, or a file that torch refuses
             raise WeightsError(
-                f"{name} cannot be fetched ({error}): give a local file, or 'none' for no weights"
+                f"{name} cannot be fetched ({_why(error)}): give a local file, or 'none' for no weights"
             ) from error
         return _tensors_only(state, name)
     path = Path(source)
@@ -72,10 +72,10 @@ def read_weights(source: str | Path, *, sha256: str | None = None) -> dict[str, 
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         if isinstance(error, WeightsError):
             raise
-        raise WeightsError(f"weights file {path} cannot be read ({error}): expected tensors by name") from error
+        raise WeightsError(f"weights file {path} cannot be read ({_why(error)}): expected tensors by name") from error
     except Exception as error:  # pickle.UnpicklingError: torch refuses everything that is not plain tensors
         raise WeightsError(
-            f"weights file {path} is refused, it holds more than tensors: {type(error).__name__}"
+            f"weights file {path} is refused ({type(error).__name__}): it is damaged, or holds more than tensors"
         ) from None
 
 
@@ -155,6 +155,10 @@ def _tensors_only(state: object, source: str) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{source} holds no mapping of names to tensors: save a state_dict()")
     return dict(state)
+
+
+def _why(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)  # one line; torch explains itself in many
 
 
 def _few(names: list[str]) -> str:

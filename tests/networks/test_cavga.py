@@ -231,7 +231,7 @@ def test_the_variance_stays_finite() -> None:
         ({"latent": "flat"}, "image_size is not given, but latent='flat', head='none' fit one size: give"),
         ({"head": "flat"}, "image_size is not given, but latent='conv', head='flat' fit one size: give"),
         ({"head": "flat", "image_size": (64, 100)}, "image width 100 is not a multiple of 32: resize or pad to 128"),
-        ({"head": "flat", "image_size": (0, 96)}, "image height 0 is not a multiple of 32: resize or pad to 0"),
+        ({"head": "flat", "image_size": (0, 96)}, "image height 0 is not a multiple of 32: resize or pad to 32"),
     ],
 )
 def test_options_that_do_not_fit(options: dict[str, Any], message: str) -> None:
