@@ -11,6 +11,8 @@ from typing import Any
 def outputs_of(engine: Any) -> list[tuple[str, str | None, Mapping[str, Any]]]:
     """The images of the iteration just done, each as name, base name of its source file, output item.
 
+    Keys that only the batch holds complete the item: MONAI's postprocessing puts a result under a key that the batch
+    had already (``fov``, ``name``) back into the batch.
     The name is the output's or the batch's ``name``, else the source file's stem, else ``image_0001`` by position.
 
     Raises:
@@ -22,7 +24,7 @@ def outputs_of(engine: Any) -> list[tuple[str, str | None, Mapping[str, Any]]]:
             f"engine.state.output is {type(outputs).__name__}, expected a list of one dict for each image: "
             "make the engine with decollate=True and a postprocessing transform"
         )
-    found = []
+    found: list[tuple[str, str | None, Mapping[str, Any]]] = []
     for index, item in enumerate(outputs):
         given = (
             batch[index] if isinstance(batch, list) and index < len(batch) and isinstance(batch[index], Mapping) else {}
@@ -31,7 +33,7 @@ def outputs_of(engine: Any) -> list[tuple[str, str | None, Mapping[str, Any]]]:
         name = item.get("name", given.get("name"))
         if name is None:
             name = Path(source).stem if source else f"image_{index + 1:04d}"
-        found.append((str(name), source, item))
+        found.append((str(name), source, {**given, **item}))
     return found
 
 

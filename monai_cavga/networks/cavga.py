@@ -82,6 +82,7 @@ class CAVGA(nn.Module):
             self.encoder = DCGANEncoder(in_channels, stages=stages)
             self.decoder = DCGANDecoder(latent_channels, in_channels, stages=stages)
         self.stride: int = 2 ** (stages + 1)
+        self.in_channels = in_channels
         self.latent_channels = latent_channels
         self.flat_latent: bool = latent == "flat"
 
@@ -115,7 +116,8 @@ class CAVGA(nn.Module):
             noise: standard normal ``eps``, of `noise_shape`; drawn where it is not given. Training only.
 
         Raises:
-            ValueError: if the stride does not divide H and W, or if the network fits one other size.
+            ValueError: for another number of channels, a size that the stride does not divide, or another size than
+                a flat latent or head was built for.
         """
         features, mean, log_variance = self.encode(image)
         latent = mean
@@ -149,6 +151,11 @@ class CAVGA(nn.Module):
 
     def _check_image(self, image: Tensor) -> None:
         height, width = image.shape[-2:]
+        if image.ndim != 4 or image.shape[1] != self.in_channels:
+            raise ValueError(
+                f"image has shape {tuple(image.shape)}, expected (B, {self.in_channels}, H, W): "
+                "convert it (LoadRGBd's channels) or build the network with its in_channels"
+            )
         check_image_size(height, width, stride=self.stride)
         if self.fixed_size != (0, 0) and (height, width) != self.fixed_size:
             raise ValueError(

@@ -101,6 +101,28 @@ def test_a_monai_evaluator(tmp_path: Path) -> None:
     assert [r["name"] for r in rows] == [f"eye_{n}" for n in range(6)]
 
 
+def test_the_field_of_view_of_the_batch_bounds_the_image_score(tmp_path: Path) -> None:
+    """By hand: outside the field of view stands 9, inside nothing above 0.5, so no score may exceed 0.5."""
+    items = _items()
+    data = []
+    for item in items:
+        fov = torch.ones(1, 12, 17)
+        fov[:, :, 10:] = 0
+        attention = torch.where(fov > 0, 0.5 * item["attention"].clamp(0, 1), 9.0)
+        data.append({"image": attention, "label": item["label"], "name": item["name"], "fov": fov})
+    SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset(data), batch_size=4),
+        network=torch.nn.Identity(),
+        inferer=SimpleInferer(),
+        postprocessing=CopyItemsd(keys="pred", names="attention"),
+        val_handlers=[ReportHandler(tmp_path, ["attention"], n_resamples=20)],
+    ).run()
+    rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    assert len(rows) == 6
+    assert all(float(row["attention"]) <= 0.5 for row in rows)
+
+
 def test_images_without_a_name_or_a_file_are_numbered(tmp_path: Path) -> None:
     items, engine = _items(2), _engine()
     for item in items:

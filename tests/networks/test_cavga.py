@@ -30,6 +30,14 @@ def image_for(net: CAVGA, *, channels: int, n: int = 2, seed: int = 0) -> Tensor
     return torch.rand(n, channels, 2 * net.stride, 3 * net.stride, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("architecture", ["R", "D"])
+@pytest.mark.parametrize("shape", [(2, 1, 64, 96), (2, 4, 64, 96), (3, 64, 96)])
+def test_another_number_of_channels_is_one_clear_error(architecture, shape):
+    net = CAVGA(architecture=architecture, stages=2).eval()
+    with pytest.raises(ValueError, match=r"expected \(B, 3, H, W\): convert it .* or build the network"):
+        net(torch.rand(shape))
+
+
 def build(**options: Any) -> CAVGA:
     torch.manual_seed(0)
     stages = options.setdefault("stages", 2)
