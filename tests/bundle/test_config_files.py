@@ -1,0 +1,100 @@
+"""What the bundles' JSON files hold: targets, references, dead keys, and that the two bundles stay alike."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+import pytest
+
+BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
+NAMES = ("lag", "idrid")
+FILES = ("train.json", "evaluate.json", "inference.json", "multi_gpu_train.json", "metadata.json")
+# Expressions are code in a config: each new one is a decision, so their number is written down.
+EXPRESSIONS = {"train.json": 14, "evaluate.json": 3, "inference.json": 6, "multi_gpu_train.json": 5, "metadata.json": 0}
+
+
+def load(name: str, file: str) -> dict[str, Any]:
+    return json.loads((BUNDLES / name / "configs" / file).read_text(encoding="utf-8"))
+
+
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None
+    if items is None:
+        yield path, node
+        return
+    for key, value in items:
+        yield from leaves(value, f"{path}::{key}" if path else str(key))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("file", FILES)
+def test_targets_are_ours_or_a_known_library(name, file):
+    for path, value in leaves(load(name, file)):
+        if path.endswith("_target_"):
+            assert value.split(".")[0] in ("monai", "monai_cavga", "torch", "ignite"), path
+            assert locate(value) is not None, f"{path}: {value} does not exist"
+        if isinstance(value, str):
+            assert not re.match(r"^(/|~|[A-Za-z]:\\)", value), f"{path}: absolute path {value}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("file", FILES)
+def test_expressions_are_counted(name, file):
+    found = [path for path, value in leaves(load(name, file)) if isinstance(value, str) and value.startswith("$")]
+    assert len(found) == EXPRESSIONS[file], found
+    text = json.dumps(load(name, file))
+    assert "__import__" not in text
+    assert "import " not in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "files", [("train.json", "evaluate.json"), ("inference.json",), ("train.json", "multi_gpu_train.json")]
+)
+def test_every_reference_exists_and_no_key_is_dead(name, files):
+    merged: dict[str, Any] = {}
+    for file in files:
+        merged.update(load(name, file))
+    text = json.dumps(merged)
+    used = set(re.findall(r"@([A-Za-z_]\w*(?:::\w+)*)", text)) | set(re.findall(r"%([A-Za-z_]\w*)", text))
+    paths = {path for leaf, _ in leaves(merged) for path in _prefixes(leaf)}
+    paths |= {path for key in merged for path in _prefixes(key)}
+    assert used <= paths, used - paths
+    run_ids = {"initialize", "finalize", "training", "evaluating", "inference", "run", "bundle_root"}
+    tops = {reference.split("::")[0] for reference in used} | run_ids
+    dead = {key for key in merged if "::" not in key} - tops
+    assert not dead - ({"evaluator"} if "evaluate.json" in files else set()), dead
+
+
+def _prefixes(path: str) -> Iterator[str]:
+    parts = path.split("::")
+    for end in range(1, len(parts) + 1):
+        yield "::".join(parts[:end])
+
+
+@pytest.mark.parametrize("file", ["train.json", "evaluate.json", "inference.json", "multi_gpu_train.json"])
+def test_the_bundles_differ_in_what_is_declared_only(file):
+    """Image size, stages, and which data set is read: a change of anything else belongs in both."""
+    lag, idrid = dict(leaves(load("lag", file))), dict(leaves(load("idrid", file)))
+    assert lag.keys() == idrid.keys()
+    different = {path for path in lag if lag[path] != idrid[path]}
+    allowed = {"dataset_dir", "image_size::1", "stages"}
+    data = {"train::data::_target_", "validate::data::_target_", "dataset::data::_target_"}
+    assert different <= allowed | data, different - allowed - data
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metadata_describe_the_localiser(name):
+    metadata, inference = load(name, "metadata.json"), load(name, "inference.json")
+    data = metadata["network_data_format"]
+    assert data["inputs"]["image"]["spatial_shape"] == inference["image_size"]
+    assert list(data["outputs"]["pred"]["channel_def"].values()) == inference["maps"]
+    assert data["outputs"]["pred"]["num_channels"] == len(inference["maps"])
+    assert metadata["version"] in metadata["changelog"]
+    required = ["monai_version", "pytorch_version", "numpy_version", "required_packages_version", "task", "description"]
+    assert all(metadata[key] for key in [*required, "authors", "copyright", "schema"])
