@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -47,6 +47,11 @@ def read_weights(source: str | Path, *, sha256: str | None = None) -> dict[str, 
     Raises:
         WeightsError: if the file is missing, cannot be fetched, has another digest, or holds more than tensors.
     """
+    return _read(source, sha256=sha256)[0]
+
+
+def _read(source: str | Path, *, sha256: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a file, and the settings that the bundles store beside them."""
     name = str(source)
     if name.startswith("https://"):
         try:
@@ -55,7 +60,7 @@ def read_weights(source: str | Path, *, sha256: str | None = None) -> dict[str, 
             raise WeightsError(
                 f"{name} cannot be fetched ({_why(error)}): give a local file, or 'none' for no weights"
             ) from error
-        return _tensors_only(state, name)
+        return _tensors_only(state, name), {}
     path = Path(source)
     if not path.is_file():
         raise WeightsError(
@@ -67,8 +72,9 @@ def read_weights(source: str | Path, *, sha256: str | None = None) -> dict[str, 
             raise WeightsError(f"weights file {path} has sha256 {digest}, expected {sha256}: fetch it again")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        return _tensors_only(torch.load(path, map_location="cpu", weights_only=True), name)
+            return load_file(path), {}
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return _tensors_only(content, name), dict(content.get("settings", {})) if "model" in content else {}
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         if isinstance(error, WeightsError):
             raise
@@ -116,18 +122,33 @@ def load_encoder_weights(encoder: nn.Module, source: str | Path | None, *, sha25
     return report
 
 
-def load_model(model: nn.Module, source: str | Path, *, sha256: str | None = None) -> None:
+def load_model(
+    model: nn.Module,
+    source: str | Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    sha256: str | None = None,
+) -> None:
     """Fill a whole model from a checkpoint that was saved from the same architecture.
 
     Args:
         model: changed in place.
-        source: a file of named tensors, or of ``{"model": named tensors}`` as the bundles save it.
+        source: a file of named tensors, or of ``{"model": named tensors, "settings": ...}`` as the bundles save it.
+        settings: options that must equal those the model was trained with, where the file has them: with another
+            ``labelled`` or ``seed`` an evaluation would meet images that were trained on.
         sha256: as for `read_weights`.
 
     Raises:
-        WeightsError: as `read_weights`, or naming the entries that are missing, left over or of another shape.
+        WeightsError: as `read_weights`; naming the setting that differs, or the entries that are missing, left over
+            or of another shape.
     """
-    state = read_weights(source, sha256=sha256)
+    state, trained_with = _read(source, sha256=sha256)
+    for name, value in (settings or {}).items():
+        if name in trained_with and trained_with[name] != value:
+            raise WeightsError(
+                f"{source} was trained with {name} {trained_with[name]}, got {value}: "
+                f"pass --{name} {trained_with[name]}"
+            )
     own = model.state_dict()
     missing = [name for name in own if name not in state]
     extra = [name for name in state if name not in own]

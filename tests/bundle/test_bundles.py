@@ -144,7 +144,18 @@ def test_a_checkpoint_of_another_architecture_is_one_clear_error(trained, data, 
     while cause.__cause__ is not None:
         cause = cause.__cause__
     assert isinstance(cause, WeightsError)
-    assert "is of another architecture" in str(cause)
+    assert "was trained with head none, got conv: pass --head none" in str(cause)
+
+
+def test_an_evaluation_with_another_split_than_the_training_is_refused(trained, data):
+    """With other options the test set would hold images that were trained on."""
+    name, folder = trained
+    with pytest.raises(RuntimeError) as raised:
+        run(name, "evaluating", dataset_dir=str(data[name]), model_file=str(folder / "model.pt"), **TINY, labelled=1)
+    cause: BaseException = raised.value
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    assert "was trained with labelled 0, got 1: pass --labelled 0" in str(cause)
 
 
 @pytest.mark.parametrize("name", NAMES)
