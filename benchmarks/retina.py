@@ -38,12 +38,21 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "D_u": {"epochs": 16, "architecture": "D", "encoder_weights": "none"},
     "R_w": {"epochs": 12, "head": "flat", "labelled": 4, "anomalous_fraction": 0.25},
     "R_u_adv0.01": {"epochs": 16, "w_adv": 0.01},
+    "R_w_conv": {
+        "epochs": 12,
+        "head": "conv",
+        "labelled": 4,
+        "anomalous_fraction": 0.25,
+        "w_adv": 0.01,
+        "w_c": 1.0,
+    },
 }
 TITLES = {
     "R_u": "CAVGA-R_u, eq. 4 with the paper's weights",
     "D_u": "CAVGA-D_u, eq. 4 with the paper's weights, from scratch",
     "R_w": "CAVGA-R_w, eq. 6 with the paper's weights, 4 labels drawn for a quarter of each epoch",
     "R_u_adv0.01": "CAVGA-R_u, ours: weight of L_adv 0.01 in place of 1",
+    "R_w_conv": "CAVGA-R_w, ours: conv head, weights of L_adv 0.01 and L_bce 1, the same 4 labels",
 }
 COMMAND = "python benchmarks/retina.py run --data IDRID --weights FILE --variants {variant} --seeds {seed}"
 TILE = 180  # pixels of a picture in the panels: a sheet of ten stays below one MiB or so
