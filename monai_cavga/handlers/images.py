@@ -15,7 +15,7 @@ from ignite.engine import Engine, Events
 from monai_cavga.handlers.colour import Array
 from monai_cavga.handlers.files import NOTICE, save_png, unique_stem
 from monai_cavga.handlers.localisation import LocalisationHandler
-from monai_cavga.handlers.outputs import check_positive, outputs_of
+from monai_cavga.handlers.outputs import check_positive, label_of, outputs_of
 from monai_cavga.handlers.panels import Attends, Scales, contact_sheet, panel
 
 __all__ = ["LocalisationHandler", "PanelHandler", "TensorBoardPanelHandler"]
@@ -126,11 +126,14 @@ class TensorBoardPanelHandler:
 class PanelHandler:
     """Write ``<name>_panel.png`` for the first images of a run and ``contact_sheet.png`` of them at its end.
 
-    Only the first process of a distributed run writes. The sheet holds at most twelve rows.
+    At most half of ``maximum``, rounded up, carry one label, so that a test set which starts with its normals shows
+    anomalous images too; where a run has one label only, half of ``maximum`` is written. Images without a label fill
+    any place. The sheet holds at most twelve rows, chosen by the same rule. Only the first process of a distributed
+    run writes.
 
     Args:
         output_dir: folder, made where missing.
-        maximum: images in each run; None for all.
+        maximum: images in each run; None for all, of which the sheet still shows at most six of one label.
         scales: ``{map: (low, high)}``, see `monai_cavga.handlers.panels.panel`.
         primary: key of the map laid over the image.
         attends: whose attention it is, see `panel`.
@@ -155,7 +158,8 @@ class PanelHandler:
         self.scales = scales
         self.primary: str = primary
         self.attends: Attends = attends
-        self._done = 0
+        self._written: list[int | None] = []  # the label of each panel, None where it has none
+        self._shown: list[int | None] = []  # the same for the rows of the sheet
         self._rows: list[Array] = []
         self._used: set[str] = set()
 
@@ -166,21 +170,29 @@ class PanelHandler:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
 
     def _begin(self, engine: Engine) -> None:
-        self._done, self._rows, self._used = 0, [], set()
+        self._written, self._shown, self._rows, self._used = [], [], [], set()
 
     def _write(self, engine: Engine) -> None:
-        left = None if self.maximum is None else self.maximum - self._done
-        if idist.get_rank() != 0 or left == 0:
+        if idist.get_rank() != 0:
             return
-        for name, _, item in outputs_of(engine)[:left]:
+        for name, _, item in outputs_of(engine):
+            label = label_of(item)
+            if self.maximum is not None and not _has_room(self._written, label, limit=self.maximum):
+                continue
             row = panel(item, scales=self.scales, primary=self.primary, attends=self.attends, name=name)
             stem = unique_stem(name, ["_panel.png"], self._used)
             save_png(self.output_dir / f"{stem}_panel.png", row, text={"notice": NOTICE})
-            self._done += 1
-            if len(self._rows) < _SHEET_ROWS:
+            self._written.append(label)
+            if _has_room(self._shown, label, limit=min(self.maximum or _SHEET_ROWS, _SHEET_ROWS)):
+                self._shown.append(label)
                 self._rows.append(row)
 
     def _finish(self, engine: Engine) -> None:
         if self._rows:
             save_png(self.output_dir / "contact_sheet.png", contact_sheet(self._rows), text={"notice": NOTICE})
         self._rows = []
+
+
+def _has_room(taken: list[int | None], label: int | None, *, limit: int) -> bool:
+    """Whether one more image fits: below ``limit``, and with a label below half of it, rounded up."""
+    return len(taken) < limit and (label is None or taken.count(label) < (limit + 1) // 2)

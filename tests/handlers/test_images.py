@@ -48,6 +48,14 @@ def run(handler: Any, batches: list[list[dict[str, Any]]], *, epoch: int = 1) ->
     engine.run(batches, max_epochs=epoch, epoch_length=len(batches))
 
 
+def sheet_rows(folder: Path) -> int:
+    """Rows of the contact sheet: panels of one height with a gap of one pixel."""
+    with Image.open(next(folder.glob("*_panel.png"))) as one, Image.open(folder / "contact_sheet.png") as sheet:
+        rows, rest = divmod(sheet.height + 1, one.height + 1)
+    assert rest == 0
+    return rows
+
+
 def events(folder: Path) -> dict[str, list[int]]:
     accumulator = EventAccumulator(str(folder), size_guidance={"images": 0})
     accumulator.Reload()
@@ -113,7 +121,7 @@ def test_numbers_below_one_are_refused(option: str, tmp_path: Path) -> None:
 
 def test_panel_files_and_contact_sheet(tmp_path: Path) -> None:
     handler = PanelHandler(tmp_path, maximum=3)
-    run(handler, [[output("a"), output("a")], [output("b"), output("c")]])
+    run(handler, [[output("a", label=None), output("a", label=None)], [output("b", label=None), output("c")]])
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["a_2_panel.png", "a_panel.png", "b_panel.png", "contact_sheet.png"]
     with Image.open(tmp_path / "a_panel.png") as one, Image.open(tmp_path / "contact_sheet.png") as sheet:
@@ -124,10 +132,42 @@ def test_panel_files_and_contact_sheet(tmp_path: Path) -> None:
 
 
 def test_panels_of_all_images_but_a_bounded_sheet(tmp_path: Path) -> None:
-    run(PanelHandler(tmp_path, maximum=None), [[output(f"{i}") for i in range(14)]])
+    run(PanelHandler(tmp_path, maximum=None), [[output(f"{i}", label=None) for i in range(14)]])
     assert len(list(tmp_path.glob("*_panel.png"))) == 14
-    with Image.open(tmp_path / "0_panel.png") as one, Image.open(tmp_path / "contact_sheet.png") as sheet:
-        assert sheet.height == 12 * one.height + 11
+    assert sheet_rows(tmp_path) == 12
+
+
+# hand: of 5 places 3 per label; of 4, 2; of 1, 1; images without a label (None) take any place that is left
+@pytest.mark.parametrize(
+    ("maximum", "labels", "written"),
+    [
+        (5, [0, 0, 0, 0, 0, 1, 1, 0, 1], [0, 1, 2, 5, 6]),
+        (4, [1, 1, 1, 0, 1, 0, 0], [0, 1, 3, 5]),
+        (4, [0, 0, 0, 0, 0], [0, 1]),
+        (4, [0, None, 0, 0, None, 1], [0, 1, 2, 4]),
+        (1, [0, 1], [0]),
+    ],
+)
+def test_at_most_half_of_the_panels_carry_one_label(maximum, labels, written, tmp_path: Path) -> None:
+    items = [output(f"{i}", label=None if label is None else torch.tensor(label)) for i, label in enumerate(labels)]
+    handler = PanelHandler(tmp_path, maximum=maximum)
+    run(handler, [items[:3], items[3:]] if len(items) > 3 else [items])
+    assert sorted(path.name for path in tmp_path.glob("*_panel.png")) == [f"{i}_panel.png" for i in written]
+    assert sheet_rows(tmp_path) == len(written)
+
+
+@pytest.mark.parametrize(("maximum", "panels"), [(None, 22), (30, 17)])
+def test_sheet_of_many_panels_is_shared_between_the_labels(maximum: int | None, panels: int, tmp_path: Path) -> None:
+    """20 normals, then 2 anomalous: 30 places take 15 + 2, all 22; the sheet's 12 rows take 6 + 2 either way."""
+    run(
+        PanelHandler(tmp_path, maximum=maximum),
+        [[output(f"{i}", label=torch.tensor(int(i >= 20))) for i in range(22)]],
+    )
+    assert len(list(tmp_path.glob("*_panel.png"))) == panels
+    assert sheet_rows(tmp_path) == 8
+    with Image.open(tmp_path / "21_panel.png") as one, Image.open(tmp_path / "contact_sheet.png") as sheet:
+        last = np.asarray(sheet)[-one.height :, : one.width]
+        np.testing.assert_array_equal(last, np.asarray(one))  # the last row is the last anomalous image
 
 
 def test_round_trip_maps_in_16_bits(tmp_path: Path) -> None:
