@@ -34,9 +34,9 @@ BUNDLE = HERE.parent / "bundles" / "idrid"
 # What differs from the bundle's defaults: sized for two CPU cores. 256 x 384 pixels, three ResNet stages (stride 16).
 COMMON: dict[str, Any] = {"batch_size": 4, "discriminator_channels": 32}
 VARIANTS: dict[str, dict[str, Any]] = {
-    "R_u": {"epochs": 16},
-    "D_u": {"epochs": 16, "architecture": "D", "encoder_weights": "none"},
-    "R_w": {"epochs": 12, "head": "flat", "labelled": 4, "anomalous_fraction": 0.25},
+    "R_u": {"epochs": 16, "w_adv": 1.0},
+    "D_u": {"epochs": 16, "w_adv": 1.0, "architecture": "D", "encoder_weights": "none"},
+    "R_w": {"epochs": 12, "w_adv": 1.0, "head": "flat", "labelled": 4, "anomalous_fraction": 0.25},
     "R_u_adv0.01": {"epochs": 16, "w_adv": 0.01},
     "R_w_conv": {
         "epochs": 12,

@@ -1,6 +1,6 @@
 """The whole of monai_cavga in a few minutes on synthetic photographs: phantoms, training, evaluation, maps.
 
-``python tutorials/demo.py [--folder demo] [--epochs 20]``: no data, weights or network needed. Everything runs through
+``python tutorials/demo.py [--folder demo] [--epochs 16]``: no data, weights or network needed. Everything runs through
 the bundle `bundles/lag` and the same engines as on real images. CAVGA_w with a few labelled images, an encoder from
 scratch and a small size make it fast; the settings differ from the paper's, so the numbers say nothing about it.
 """
@@ -22,7 +22,7 @@ SETTINGS = {
 }
 TRAINING = {
     "encoder_weights": None,
-    "labelled": 12,
+    "labelled": 24,
     "anomalous_fraction": 0.5,
     "discriminator_channels": 16,
     "batch_size": 8,
@@ -38,9 +38,9 @@ def main() -> None:
     """Run the demo and print where to look."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
-    parser.add_argument("--epochs", type=int, default=20, help="epochs of training (default: 20)")
+    parser.add_argument("--epochs", type=int, default=16, help="epochs of training (default: 16)")
     parser.add_argument("--normal", type=int, default=60, help="normal phantoms (default: 60)")
-    parser.add_argument("--anomalous", type=int, default=32, help="phantoms with lesions (default: 32)")
+    parser.add_argument("--anomalous", type=int, default=48, help="phantoms with lesions (default: 48)")
     args = parser.parse_args()
     start = time.monotonic()
 
