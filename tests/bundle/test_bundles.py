@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Events
 from monai.bundle import ckpt_export, onnx_export, verify_metadata, verify_net_in_out
 from PIL import Image
 from trees import SIZE, write_idrid, write_lag
@@ -61,12 +62,45 @@ def test_training_leaves_a_model_a_state_and_a_log(trained):
     assert not [path for path in folder.rglob("*") if ".tmp" in path.name]
 
 
-def test_training_goes_on_from_its_state(trained, data):
+def test_a_finished_training_started_again_does_nothing(trained, data):
     name, folder = trained
     workflow = run(name, "training", dataset_dir=str(data[name]), epochs=1, **TRAINING, **files(folder))
     trainer = workflow.parser.get_parsed_content("train::trainer")
     assert trainer.state.epoch == 1
     assert trainer.state.output is None  # nothing left to do
+
+
+def epochs_run(name: str, **overrides: Any) -> list[int]:
+    """Train, and say which epochs were run.
+
+    Compare only with another training through here: the trainer is asked for before the run, networks are then built
+    in another order, and one seed gives other first weights than it does to `run`.
+    """
+    workflow = BundleDirectoryWorkflow(BUNDLES / name, run_id="training", logging_file=False, **overrides)
+    workflow.initialize()
+    started: list[int] = []
+    trainer = workflow.parser.get_parsed_content("train::trainer")
+    trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: started.append(engine.state.epoch))
+    workflow.run()
+    workflow.finalize()
+    return started
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_goes_on_from_its_state(name, data, tmp_path):
+    """One epoch and then the second equal two at once, to the bit; `resume` false starts with the first again."""
+    halves, whole = tmp_path / "halves", tmp_path / "whole"
+    options = {"dataset_dir": str(data[name]), **TRAINING}
+    assert epochs_run(name, **options, **files(halves), epochs=1) == [1]
+    options["epochs"] = 2
+    assert epochs_run(name, **options, **files(halves)) == [2]
+    assert epochs_run(name, **options, **files(whole)) == [1, 2]
+    one, two = (torch.load(each / "state.pt", weights_only=True)["parts"] for each in (halves, whole))
+    assert one.keys() == two.keys()
+    for part in ("network", "discriminator"):
+        assert one[part].keys() == two[part].keys()
+        assert all(torch.equal(one[part][key], two[part][key]) for key in one[part])
+    assert epochs_run(name, **options, **files(halves), resume=False) == [1, 2]
 
 
 def test_two_trainings_with_one_seed_give_the_same_model(trained, data, tmp_path):
@@ -101,6 +135,8 @@ def test_evaluating_writes_report_panels_and_page(trained, data, tmp_path):
     assert "not for diagnosis" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "not for diagnosis" in (tmp_path / "index.html").read_text(encoding="utf-8")
     assert (tmp_path / "contact_sheet.png").is_file()
+    # Both labels have their panels although the normals come first; `max_panels` is not reached.
+    assert len(list(tmp_path.glob("*_panel.png"))) == sum(expected.values())
 
 
 def test_inference_writes_maps_at_the_size_of_each_source(trained, tmp_path):

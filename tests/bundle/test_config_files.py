@@ -77,6 +77,29 @@ def _prefixes(path: str) -> Iterator[str]:
         yield "::".join(parts[:end])
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("file", ["train.json", "inference.json"])
+def test_every_option_changes_something_in_its_own_file(name, file):
+    """A use in another file, or in `settings`, which only records, does not count."""
+    config = load(name, file)
+    parts = {key: value for key, value in config.items() if key != "settings"}
+    used = set(re.findall(r"@([A-Za-z_]\w*)", json.dumps(parts)))
+    options = {key for key, value in config.items() if not isinstance(value, dict)}
+    runs = {"initialize", "training", "inference", "run"}
+    assert options - runs - used == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_processes_validate_and_resume_but_write_nothing(name):
+    """multi_gpu_train.json takes the first handlers of two lists by position: their order is part of the bundle."""
+    train, overlay = load(name, "train.json"), load(name, "multi_gpu_train.json")
+    assert overlay["train::trainer::train_handlers"].endswith("else @train::handlers[:2]")
+    assert overlay["validate::evaluator::val_handlers"].endswith("else @validate::handlers[:1]")
+    kept = [handler["_target_"] for handler in train["train"]["handlers"][:2]]
+    assert kept == ["monai.handlers.ValidationHandler", "monai_cavga.handlers.TrainingStateHandler"]
+    assert train["validate"]["handlers"][0]["_target_"] == "monai_cavga.handlers.BestModelHandler"
+
+
 @pytest.mark.parametrize("file", ["train.json", "evaluate.json", "inference.json", "multi_gpu_train.json"])
 def test_the_bundles_differ_in_what_is_declared_only(file):
     """Image size, stages, and which data set is read: a change of anything else belongs in both."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -60,59 +61,68 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def curve(folder: Path) -> dict[tuple[str, int], float]:
-    """All losses by name and iteration; of two values for one, the one written last counts."""
-    found: dict[tuple[str, int], tuple[float, float]] = {}
-    for file in folder.glob("log/events.out.tfevents.*"):
+def curve(folder: Path, *, without: Collection[Path] = ()) -> dict[tuple[str, int], float]:
+    """All losses of a log by name and iteration; one logged twice is an error of the run."""
+    found: dict[tuple[str, int], float] = {}
+    for file in set(folder.glob("log/events.out.tfevents.*")) - set(without):
         events = EventAccumulator(str(file), size_guidance={"scalars": 0})
         events.Reload()
         for tag in events.Tags()["scalars"]:
             for event in events.Scalars(tag):
                 if tag.startswith("reconstruction_psnr"):
                     continue  # of the evaluator, by epoch
-                old = found.get((tag, event.step), (0.0, 0.0))
-                found[tag, event.step] = max(old, (event.wall_time, event.value))
-    return {key: value for key, (_, value) in found.items()}
+                assert (tag, event.step) not in found, f"{tag} of iteration {event.step} is there twice"
+                found[tag, event.step] = event.value
+    return found
+
+
+def freeze_in_mid_epoch(process: subprocess.Popen[bytes], state: Path, *, length: int, timeout: float) -> int:
+    """Stop a training (SIGSTOP) while its state file is of the middle of an epoch after the first; the iteration.
+
+    A process that is stopped writes nothing more, so that the state looked at is the one it leaves when it is killed.
+    """
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the run was over before it was killed: give it more epochs"
+        if state.is_file():
+            process.send_signal(signal.SIGSTOP)
+            iteration: int = torch.load(state, weights_only=True)["iteration"]
+            if iteration > length and iteration % length:
+                return iteration
+            process.send_signal(signal.SIGCONT)
+        time.sleep(0.01)
+    raise AssertionError(f"no state of the middle of an epoch in {timeout} s")
 
 
 @pytest.mark.slow
 def test_killed_and_started_again_equals_never_killed(phantoms, tmp_path):
     """SIGKILL in mid-epoch, then the same command again: every loss of every iteration is the same to the bit."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run(
-        monai_command(whole, phantoms, epochs=4), check=True, env=environment(), capture_output=True, timeout=300
-    )
-    process = subprocess.Popen(
-        monai_command(killed, phantoms, epochs=4),
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    state = killed / "state.pt"
+    epochs = 6
     length = 5  # ten training normals (16 in the paper's proportion, less a fifth), two a batch
-    deadline = time.monotonic() + 240
-    iteration = 0
-    while time.monotonic() < deadline and process.poll() is None:
-        if state.is_file():
-            iteration = torch.load(state, weights_only=True)["iteration"]
-            if iteration > length and iteration % length:
-                break
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run was over before it was killed: give it more epochs"
-    saved = torch.load(state, weights_only=True)
-    assert saved["epoch_length"] == length
-    assert 0 < saved["iteration"] < 4 * length
-    done = subprocess.run(
-        monai_command(killed, phantoms, epochs=4), check=True, env=environment(), capture_output=True, timeout=300
+    command = monai_command(killed, phantoms, epochs=epochs)
+    subprocess.run(
+        monai_command(whole, phantoms, epochs=epochs), check=True, env=environment(), capture_output=True, timeout=300
     )
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        at = freeze_in_mid_epoch(process, killed / "state.pt", length=length, timeout=240)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
+    saved = torch.load(killed / "state.pt", weights_only=True)
+    assert (saved["iteration"], saved["epoch_length"]) == (at, length)
+    first_run = set(killed.glob("log/events.out.tfevents.*"))
+    done = subprocess.run(command, check=True, env=environment(), capture_output=True, timeout=300)
     assert b"Traceback" not in done.stderr
-    expected, got = curve(whole), curve(killed)
-    assert len({step for _, step in expected}) == 4 * length
-    after = {key: value for key, value in expected.items() if key[1] > saved["iteration"]}
-    assert len(after) >= 6
-    assert {key: got[key] for key in after} == after
+
+    expected = curve(whole)
+    assert {step for _, step in expected} == set(range(1, epochs * length + 1))
+    after = {key: value for key, value in expected.items() if key[1] > at}
+    # Of the second run alone, so that nothing the killed run logged can stand in; and it begins where the state ends.
+    assert curve(killed, without=first_run) == after
     one, two = (torch.load(f / "state.pt", weights_only=True)["parts"]["network"] for f in (whole, killed))
+    assert one.keys() == two.keys()
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
