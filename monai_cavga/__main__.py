@@ -50,9 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(err: Exception) -> int:
     """Print one line: the user's mistake if that is what is at the bottom of it, else the error and its type."""
-    cause: BaseException = err
-    while cause.__cause__ is not None:  # MONAI wraps what a config's objects raise
-        cause = cause.__cause__
+    chain: list[BaseException] = [err]
+    while chain[-1].__cause__ is not None:  # MONAI wraps what a config's objects raise
+        chain.append(chain[-1].__cause__)
+    # Our own error says more than the library's below it (a file that cannot be read, a URL that does not answer).
+    ours = [each for each in chain if type(each).__module__.split(".")[0] == "monai_cavga"]
+    cause = ours[0] if ours else chain[-1]
     text = " ".join(str(cause).split())
     if isinstance(cause, (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)):
         print(f"monai_cavga: {text}", file=sys.stderr)

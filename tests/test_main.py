@@ -178,3 +178,24 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out == f"monai_cavga {__version__}\n"
+
+
+def test_our_own_error_is_shown_not_the_library_error_below_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """MONAI's RuntimeError on top, our error in the middle, Pillow's at the bottom."""
+    from monai_cavga.__main__ import BAD_INPUT, _report
+    from monai_cavga.data import ImageReadError
+
+    top = RuntimeError("applying transform <object at 0x7f>")
+    top.__cause__ = ours = ImageReadError("cannot read image a.png: got junk,\nexpected a picture")
+    ours.__cause__ = OSError("cannot identify image file")
+    assert _report(top) == BAD_INPUT
+    assert capsys.readouterr().err == "monai_cavga: cannot read image a.png: got junk, expected a picture\n"
+
+
+def test_without_one_of_ours_the_error_at_the_bottom_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    from monai_cavga.__main__ import FAILED, _report
+
+    top = RuntimeError("failed to instantiate")
+    top.__cause__ = KeyError("seed")
+    assert _report(top) == FAILED
+    assert capsys.readouterr().err.startswith("monai_cavga: KeyError: 'seed' (MONAI_CAVGA_DEBUG=1")

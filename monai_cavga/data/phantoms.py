@@ -44,14 +44,18 @@ def phantom(
     Raises:
         ValueError: if a side is below 64 pixels or the seed is negative.
     """
-    if min(size) < _LEAST_SIDE:
-        raise ValueError(f"size is {size[0]} x {size[1]}, expected at least {_LEAST_SIDE} x {_LEAST_SIDE}: enlarge it")
+    _check_size(size)
     if seed < 0:
         raise ValueError(f"seed is {seed}, expected 0 or more: choose another")
     random = np.random.default_rng([seed, 0])
     eye = draw_eye(random, size)
     picture, covered = render(eye, random, np.random.default_rng([seed, 1]) if lesions else None)
     return np.rint(picture * 255).astype(np.uint8), (covered >= _COVERED).astype(np.uint8)
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if min(size) < _LEAST_SIDE:
+        raise ValueError(f"size is {size[0]} x {size[1]}, expected at least {_LEAST_SIDE} x {_LEAST_SIDE}: enlarge it")
 
 
 def write_phantoms(
@@ -85,6 +89,7 @@ def write_phantoms(
     """
     if normal < 1 or anomalous < 1:
         raise ValueError(f"normal is {normal} and anomalous {anomalous}, expected at least 1 each: ask for more")
+    _check_size(size)
     target = Path(root) / PART
     record = {"normal": normal, "anomalous": anomalous, "size": list(size), "seed": seed, "version": 1}
     if target.exists():

@@ -64,7 +64,8 @@ def _read(source: str | Path, *, sha256: str | None) -> tuple[dict[str, Tensor],
     path = Path(source)
     if not path.is_file():
         raise WeightsError(
-            f"weights file {path} does not exist: give a .safetensors or .pth file, 'imagenet' or 'none'"
+            f"weights file {path} does not exist: give a .safetensors, .pt or .pth file "
+            "(an encoder also takes 'imagenet' or 'none')"
         )
     if sha256 is not None:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()

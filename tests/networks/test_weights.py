@@ -78,7 +78,9 @@ def test_another_digest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing.pth", "missing.safetensors", ""])
 def test_missing_file(tmp_path: Path, name: str) -> None:
-    with pytest.raises(WeightsError, match=r"does not exist: give a .safetensors or .pth file, 'imagenet' or 'none'"):
+    with pytest.raises(
+        WeightsError, match=r"does not exist: give a \.safetensors, \.pt or \.pth file .*'imagenet' or 'none'"
+    ):
         read_weights(tmp_path / name)
 
 
