@@ -31,7 +31,8 @@ def main() -> None:
     lines = [
         f"# Multiply-adds for one image of {SIZE} x {SIZE}, forward, in billions",
         "",
-        "`python benchmarks/flops.py`; counted, so the same on every machine. The attention is one 1x1 convolution.",
+        "`python benchmarks/flops.py`; counted, so the same on every machine. The attention is one 1x1 convolution. "
+        "Decoder and discriminator stay below twice the encoder, but for CAVGA-D with fewer than the paper's 4 stages.",
         "",
         "| network | stages | encoder and latent | decoder | attention | discriminator | (decoder + D) / encoder |",
         "|---|---|---|---|---|---|---|",

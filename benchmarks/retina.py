@@ -108,11 +108,18 @@ def train(variant: str, seed: int, *, data: Path, weights: str, work: Path) -> d
         "state_file": str(work / "state.pt"),
         "output_dir": str(work / "log"),
     }
+    done = work / "done.json"
+    if done.is_file():  # evaluated again, not trained again
+        return overrides
+    begun = work / "begun.json"
+    if not begun.is_file():  # what trains the model, whatever evaluates it later
+        write_atomic(begun, json.dumps(machine()).encode())
     clock = work / "wall.json"
     before = json.loads(clock.read_text())["seconds"] if clock.is_file() else 0.0
     start = time.monotonic()
     run_bundle("training", dataset_dir=str(data), state_interval=50, **files, **overrides)
     write_atomic(clock, json.dumps({"seconds": before + time.monotonic() - start}).encode())
+    write_atomic(done, json.dumps(overrides).encode())
     return overrides
 
 
@@ -172,6 +179,7 @@ def run(args: argparse.Namespace) -> None:
                 "overrides": {key: value for key, value in overrides.items() if key != "encoder_weights"},
                 "encoder_weights": "none" if overrides["encoder_weights"] == "none" else IMAGENET,
                 "training_seconds": round(json.loads((work / "wall.json").read_text())["seconds"]),
+                "training": json.loads((work / "begun.json").read_text()),
                 "machine": machine(),
                 "report": report,
             }
@@ -206,23 +214,22 @@ def collect(args: argparse.Namespace) -> None:
             lines.append(f"| {result['title']} | {result['overrides']['seed']} | {name} | {' | '.join(cells)} |")
     lines += [
         "",
-        "| run | epochs | training, wall time | CPU | threads | date | commit |",
-        "|---|---|---|---|---|---|---|",
+        "| run | epochs | training, wall time | CPU | threads | date | trained at | evaluated at |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
         place = result["machine"]
         lines.append(
             f"| {result['variant']} seed {result['overrides']['seed']} | {result['overrides']['epochs']} | "
             f"{result['training_seconds'] / 60:.0f} min | {place['cpu']}, {place['cores']} cores | "
-            f"{place['threads']} | {place['date']} | {place['commit'][:10]} |"
+            f"{place['threads']} | {place['date']} | {result['training']['commit'][:10]} | {place['commit'][:10]} |"
         )
     reference = json.loads((HERE / "reference" / "retina.json").read_text(encoding="utf-8"))
     lines += ["", f"Reference rows. {reference['what']}", ""]
     lines += ["| method | input | labels | pixel AUROC | AUPRO | IoU* | image AUROC |", "|" + "---|" * 7]
     for row in reference["rows"]:
         numbers = (row[key] for key in ("pixel_auroc", "aupro", "iou_oracle", "image_auroc"))
-        cells = ["–" if number is None else f"{number:.3f}" for number in numbers]
-        lines.append(f"| {row['method']} | {row['input']} | {row['labels']} | {' | '.join(cells)} |")
+        lines.append(f"| {row['method']} | {row['input']} | {row['labels']} | {' | '.join(numbers)} |")
     write_atomic(RESULTS / "retina.md", ("\n".join(lines) + "\n").encode())
     print(f"wrote {RESULTS / 'retina.md'} from {len(results)} runs")
 

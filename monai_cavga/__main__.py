@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +58,10 @@ def _report(err: Exception) -> int:
     ours = [each for each in chain if type(each).__module__.split(".")[0] == "monai_cavga"]
     cause = ours[0] if ours else chain[-1]
     text = " ".join(str(cause).split())
+    from_worker = re.findall(r"^monai_cavga[\w.]*Error: (.+)$", str(cause), re.MULTILINE)
+    if text.startswith("Caught ") and from_worker:  # a loading process's traceback, as text
+        print(f"monai_cavga: {from_worker[-1]}", file=sys.stderr)
+        return BAD_INPUT
     if isinstance(cause, (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)):
         print(f"monai_cavga: {text}", file=sys.stderr)
         return BAD_INPUT

@@ -199,3 +199,16 @@ def test_without_one_of_ours_the_error_at_the_bottom_is_shown(capsys: pytest.Cap
     top.__cause__ = KeyError("seed")
     assert _report(top) == FAILED
     assert capsys.readouterr().err.startswith("monai_cavga: KeyError: 'seed' (MONAI_CAVGA_DEBUG=1")
+
+
+def test_the_error_of_a_loading_process_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """torch puts the worker's whole traceback into the text of the error."""
+    from monai_cavga.__main__ import BAD_INPUT, _report
+
+    text = (
+        "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        "monai_cavga.data.read.ImageReadError: cannot read image a.png: got junk\n\n"
+        "The above exception was the direct cause of the following exception:\nRuntimeError: applying transform\n"
+    )
+    assert _report(RuntimeError(text)) == BAD_INPUT
+    assert capsys.readouterr().err == "monai_cavga: cannot read image a.png: got junk\n"

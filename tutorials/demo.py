@@ -51,8 +51,7 @@ def main() -> None:
     folder: Path = args.folder
     data = folder / "phantoms"
     say(start, "1/4 synthetic photographs")
-    if not data.exists():
-        write_phantoms(data, normal=args.normal, anomalous=args.anomalous, size=(192, 288), seed=0)
+    write_phantoms(data, normal=args.normal, anomalous=args.anomalous, size=(192, 288), seed=0)
 
     common = {**SETTINGS, "model_file": str(folder / "model" / "model.pt")}
     data_options = {"dataset_dir": str(data), "labelled": TRAINING["labelled"]}

@@ -47,7 +47,8 @@ class CAVGATrainer(Trainer):
         discriminator_optimizer: of ``discriminator``'s.
         objective: default `CAVGAObjective` with the paper's weights.
         seed: of the latent's noise; the process's rank is mixed in.
-        amp: compute the forward passes in bfloat16, which needs no loss scaling; attention and losses stay float32.
+        amp: compute the forward passes, attention among them, in bfloat16, which needs no loss scaling; losses are
+            computed in float32.
         non_blocking: copy batches asynchronously.
         prepare_batch: gives image and label from a batch.
         key_train_metric: see MONAI's ``Trainer``.
@@ -55,7 +56,8 @@ class CAVGATrainer(Trainer):
         train_handlers: handlers with ``attach(engine)``.
 
     Raises:
-        ValueError: if ``max_epochs`` is below 1.
+        ValueError: if ``max_epochs`` is below 1, or the loader's data list has anomalous images and the network no
+            classifier to tell them from normal ones, or a classifier and no anomalous image.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class CAVGATrainer(Trainer):
     ) -> None:
         if max_epochs < 1:
             raise ValueError(f"max_epochs is {max_epochs}, expected at least 1")
+        _check_labels(train_data_loader, network)
         super().__init__(
             device=device,
             max_epochs=max_epochs,
@@ -172,6 +175,25 @@ def loss_terms(output: Mapping[str, Any]) -> dict[str, float]:
 def unwrap(module: nn.Module) -> Any:
     """The module inside a wrapper for distributed training, or the module itself."""
     return module.module if isinstance(module, DistributedDataParallel) else module
+
+
+def _check_labels(loader: Any, network: nn.Module) -> None:
+    """Refuse to train CAVGA_u on anomalous images as normal ones, or C on one class; looks at data lists only."""
+    items = getattr(getattr(loader, "dataset", None), "data", None)
+    if not isinstance(items, Sequence) or not all(isinstance(item, Mapping) and "label" in item for item in items):
+        return
+    anomalous = sum(int(item["label"]) for item in items)
+    classifier = getattr(unwrap(network), "classifier", None) is not None
+    if anomalous and not classifier:
+        raise ValueError(
+            f"training data hold {anomalous} anomalous images and the network has no classifier, expected normal "
+            "images only: pass --head conv or flat, or --labelled 0"
+        )
+    if classifier and not anomalous:
+        raise ValueError(
+            "the network has a classifier and the training data hold no anomalous image: "
+            "pass --labelled N or --head none"
+        )
 
 
 class _frozen:  # noqa: N801 - reads as a word in a with statement

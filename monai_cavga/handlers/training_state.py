@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,11 @@ def to_bytes(state: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+def plain(value: Any) -> Any:
+    """Tuples as lists, so that ``64,96`` and ``[64, 96]`` of a command line are one setting."""
+    return list(value) if isinstance(value, tuple) else value
+
+
 class StateFileError(ValueError):
     """A state file that cannot be read or belongs to another training."""
 
@@ -43,6 +50,8 @@ class TrainingStateHandler:
         every: iterations between two saves inside an epoch; it is always saved when an epoch ends.
         evaluator: whose ``best_metric`` is kept, so that a worse model does not overwrite a better one after a resume.
         schedulers: learning-rate schedulers by name.
+        settings: options that a resumed training must share with the one that was killed: plain values.
+        items: the training data list; its names and labels must be the same as well.
         resume: load ``path`` if it is there; False starts anew and overwrites it.
 
     Raises:
@@ -56,6 +65,8 @@ class TrainingStateHandler:
         every: int = 100,
         evaluator: Any = None,
         schedulers: dict[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        items: Sequence[Mapping[str, Any]] | None = None,
         resume: bool = True,
     ) -> None:
         if every < 1:
@@ -64,6 +75,10 @@ class TrainingStateHandler:
         self.every = every
         self.evaluator = evaluator
         self.schedulers = dict(schedulers or {})
+        self.settings = {name: plain(value) for name, value in (settings or {}).items()}
+        if items is not None:
+            listed = "\n".join(f"{item.get('name')} {item.get('label')}" for item in items)
+            self.settings["training images"] = hashlib.sha256(listed.encode()).hexdigest()[:12]
         self.resume = resume
 
     def attach(self, engine: Engine) -> None:
@@ -95,6 +110,7 @@ class TrainingStateHandler:
             "iteration": engine.state.iteration,
             "epoch_length": engine.state.epoch_length,
             "seed": engine.seed,
+            "settings": self.settings,
             "parts": {name: part.state_dict() for name, part in self._parts(engine).items()},
         }
         if self.evaluator is not None:
@@ -119,6 +135,13 @@ class TrainingStateHandler:
                 f"state file {self.path} is of another training, got {got}, expected {expected}: "
                 "use the data, batch size and seed it was saved with, or delete it to start anew"
             )
+        for name, value in self.settings.items():
+            saved = state.get("settings", {}).get(name)
+            if saved != value:
+                raise StateFileError(
+                    f"state file {self.path} is of another training, got {name} {saved}, "
+                    f"expected {value}: use the options it was saved with, delete it, or pass --resume False"
+                )
         parts = self._parts(engine)
         if set(parts) != set(state["parts"]):
             raise StateFileError(
@@ -138,4 +161,7 @@ class TrainingStateHandler:
         if self.evaluator is not None and "best_metric" in state:
             self.evaluator.state.best_metric = state["best_metric"]
             self.evaluator.state.best_metric_epoch = state["best_metric_epoch"]
-        engine.logger.info(f"resumed from {self.path} at iteration {engine.state.iteration}")
+        if engine.state.rank == 0:
+            left = engine.state.max_epochs - engine.state.iteration / engine.state.epoch_length
+            what = f"{left:.3g} epochs to go" if left > 0 else "nothing left to do: more --epochs, or --resume False"
+            print(f"resumed from {self.path} at iteration {engine.state.iteration}, {what}", flush=True)

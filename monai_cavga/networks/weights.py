@@ -103,8 +103,10 @@ def load_encoder_weights(encoder: nn.Module, source: str | Path | None, *, sha25
     """
     if source is None or source == "none":
         return WeightReport([], [name for name, _ in encoder.named_parameters()], [])
-    state = read_weights(IMAGENET_RESNET18 if source == "imagenet" else source, sha256=sha256)
     own = encoder.state_dict()
+    if source == "imagenet" and "layer1.0.conv1.weight" not in own:
+        raise WeightsError("weights are 'imagenet', a ResNet-18, and the encoder is another: pass 'none' or a file")
+    state = read_weights(IMAGENET_RESNET18 if source == "imagenet" else source, sha256=sha256)
     first = state.get("conv1.weight")
     if first is not None and "conv1.weight" in own and first.shape[1] == 3 and own["conv1.weight"].shape[1] == 1:
         state["conv1.weight"] = first.sum(dim=1, keepdim=True)
@@ -145,6 +147,7 @@ def load_model(
     """
     state, trained_with = _read(source, sha256=sha256)
     for name, value in (settings or {}).items():
+        value = list(value) if isinstance(value, tuple) else value
         if name in trained_with and trained_with[name] != value:
             raise WeightsError(
                 f"{source} was trained with {name} {trained_with[name]}, got {value}: "

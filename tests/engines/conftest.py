@@ -58,7 +58,10 @@ def make_run() -> Callable[..., Run]:
         # dark above, bright below: something to learn, the same under a horizontal flip
         base = np.where(np.arange(64)[None, :, None] < 20, 0.1, 0.8).astype(np.float32)
         items = [
-            {"image": base + 0.1 * random.random((3, 64, 96), dtype=np.float32), "label": int(i % 4 == 0)}
+            {
+                "image": base + 0.1 * random.random((3, 64, 96), dtype=np.float32),
+                "label": int(head != "none" and i % 4 == 0),
+            }
             for i in range(ITEMS)
         ]
         transform = Compose(

@@ -122,3 +122,21 @@ def test_an_unreadable_state_is_refused(make_run, tmp_path, content):
 def test_every_is_checked(tmp_path):
     with pytest.raises(ValueError, match="every is 0, expected at least 1 iteration"):
         TrainingStateHandler(tmp_path / "state.pt", every=0)
+
+
+def test_other_settings_or_images_are_refused_and_the_same_go_on(make_run, tmp_path, capsys):
+    state = tmp_path / "state.pt"
+    items = [{"name": "a", "label": 0}, {"name": "b", "label": 0}]
+
+    def run(epochs, settings, items):
+        make_run(epochs=epochs, handlers=[TrainingStateHandler(state, settings=settings, items=items)]).trainer.run()
+
+    run(1, {"labelled": 4, "image_size": (64, 96)}, items)
+    with pytest.raises(StateFileError, match=r"got labelled 4, expected 1: use the options .* pass --resume False"):
+        run(2, {"labelled": 1, "image_size": (64, 96)}, items)
+    with pytest.raises(StateFileError, match="got training images"):
+        run(2, {"labelled": 4, "image_size": [64, 96]}, [*items[:1], {"name": "b", "label": 1}])
+    run(2, {"labelled": 4, "image_size": [64, 96]}, items)
+    assert "resumed from" in capsys.readouterr().out
+    run(2, {"labelled": 4, "image_size": [64, 96]}, items)
+    assert "nothing left to do: more --epochs, or --resume False" in capsys.readouterr().out

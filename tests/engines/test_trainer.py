@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from ignite.engine import Events
+from monai.data import Dataset
 from monai.engines.utils import IterationEvents
 
-from monai_cavga.engines import loss_terms, step_generator
+from monai_cavga.engines import CAVGATrainer, loss_terms, step_generator
 from monai_cavga.engines.trainer import _frozen
 from monai_cavga.losses import CAVGAObjective
 
@@ -144,3 +145,19 @@ def test_step_generator_is_a_function_of_its_arguments():
 def test_max_epochs_is_checked(make_run):
     with pytest.raises(ValueError, match="max_epochs is 0, expected at least 1"):
         make_run(epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("head", "labels", "message"),
+    [
+        ("none", [0, 1, 1], "hold 2 anomalous images and the network has no classifier"),
+        ("conv", [0, 0, 0], "hold no anomalous image: pass --labelled N or --head none"),
+    ],
+)
+def test_labels_and_classifier_belong_together(make_run, head, labels, message):
+    """Otherwise L_ae would be pushed up on anomalous images, or C trained on one class."""
+    trainer = make_run(epochs=1, head=head).trainer
+    data = [{"image": torch.zeros(3, 64, 96), "label": label} for label in labels]
+    loader = torch.utils.data.DataLoader(Dataset(data), batch_size=1)
+    with pytest.raises(ValueError, match=message):
+        CAVGATrainer("cpu", 1, loader, trainer.network, trainer.discriminator, trainer.optimizer, trainer.optimizer)

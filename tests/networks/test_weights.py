@@ -291,3 +291,12 @@ def test_checkpoint_that_lacks_an_entry(tmp_path: Path) -> None:
         WeightsError, match=r"1 entries \(latent.mean.bias\) missing, nothing left over; build the network"
     ):
         load_model(small_model(), tmp_path / "m.pt")
+
+
+def test_imagenet_for_another_encoder_is_refused_before_anything_is_fetched(monkeypatch):
+    def fetch(*args, **kwargs):
+        raise AssertionError("fetched")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
+    with pytest.raises(WeightsError, match="weights are 'imagenet', a ResNet-18, and the encoder is another"):
+        load_encoder_weights(CAVGA(architecture="D", stages=2).encoder, "imagenet")
