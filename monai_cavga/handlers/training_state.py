@@ -55,7 +55,7 @@ class TrainingStateHandler:
         resume: load ``path`` if it is there; False starts anew and overwrites it.
 
     Raises:
-        ValueError: if ``every`` is below 1.
+        ValueError: if ``every`` is below 1 or ``resume`` not a bool.
     """
 
     def __init__(
@@ -71,6 +71,8 @@ class TrainingStateHandler:
     ) -> None:
         if every < 1:
             raise ValueError(f"every is {every}, expected at least 1 iteration between two saves")
+        if not isinstance(resume, bool):  # the word "false" of a command line would count as true
+            raise ValueError(f"resume is {resume!r}, expected True or False")
         self.path = Path(path)
         self.every = every
         self.evaluator = evaluator

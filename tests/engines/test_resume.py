@@ -140,3 +140,8 @@ def test_other_settings_or_images_are_refused_and_the_same_go_on(make_run, tmp_p
     assert "resumed from" in capsys.readouterr().out
     run(2, {"labelled": 4, "image_size": [64, 96]}, items)
     assert "nothing left to do: more --epochs, or --resume False" in capsys.readouterr().out
+
+
+def test_resume_is_a_bool(tmp_path):
+    with pytest.raises(ValueError, match="resume is 'false', expected True or False"):
+        TrainingStateHandler(tmp_path / "state.pt", resume="false")
