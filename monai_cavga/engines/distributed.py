@@ -25,8 +25,9 @@ def start_process_group() -> None:
 
 
 def stop_process_group() -> None:
-    """Leave the process group, if there is one."""
+    """Leave the process group, if there is one, all processes together."""
     if dist.is_initialized():
+        dist.barrier()  # a process that leaves early would close connections that another still uses
         dist.destroy_process_group()
 
 
