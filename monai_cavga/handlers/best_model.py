@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from monai_cavga.handlers.files import write_atomic
-from monai_cavga.handlers.training_state import plain, to_bytes
+from monai_cavga.handlers.training_state import to_bytes
+from monai_cavga.networks.weights import plain_settings
 
 if TYPE_CHECKING:
     from ignite.engine import Engine
@@ -37,7 +38,7 @@ class BestModelHandler:
     ) -> None:
         self.model = model
         self.path = Path(path)
-        self.settings = {name: plain(value) for name, value in (settings or {}).items()}
+        self.settings = plain_settings(settings)
 
     def attach(self, engine: Engine) -> None:
         """Attach to the evaluator that validates during training."""

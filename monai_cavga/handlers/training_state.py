@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from monai_cavga.handlers.files import write_atomic
+from monai_cavga.networks.weights import plain_settings
 
 if TYPE_CHECKING:
     from ignite.engine import Engine
@@ -26,11 +27,6 @@ def to_bytes(state: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
-
-
-def plain(value: Any) -> Any:
-    """Tuples as lists, so that ``64,96`` and ``[64, 96]`` of a command line are one setting."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 class StateFileError(ValueError):
@@ -77,7 +73,7 @@ class TrainingStateHandler:
         self.every = every
         self.evaluator = evaluator
         self.schedulers = dict(schedulers or {})
-        self.settings = {name: plain(value) for name, value in (settings or {}).items()}
+        self.settings = plain_settings(settings)
         if items is not None:
             listed = "\n".join(f"{item.get('name')} {item.get('label')}" for item in items)
             self.settings["training images"] = hashlib.sha256(listed.encode()).hexdigest()[:12]

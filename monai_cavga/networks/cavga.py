@@ -81,7 +81,7 @@ class CAVGA(nn.Module):
         else:
             self.encoder = DCGANEncoder(in_channels, stages=stages)
             self.decoder = DCGANDecoder(latent_channels, in_channels, stages=stages)
-        self.stride: int = 2 ** (stages + 1)
+        self.stride: int = self.encoder.stride
         self.in_channels = in_channels
         self.latent_channels = latent_channels
         self.flat_latent: bool = latent == "flat"

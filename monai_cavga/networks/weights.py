@@ -146,8 +146,7 @@ def load_model(
             or of another shape.
     """
     state, trained_with = _read(source, sha256=sha256)
-    for name, value in (settings or {}).items():
-        value = list(value) if isinstance(value, tuple) else value
+    for name, value in plain_settings(settings).items():
         if name in trained_with and trained_with[name] != value:
             raise WeightsError(
                 f"{source} was trained with {name} {trained_with[name]}, got {value}: "
@@ -163,6 +162,11 @@ def load_model(
         )
     _check_shapes(state, own, str(source))
     model.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()})
+
+
+def plain_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Settings with tuples as lists, so that ``64,96`` and ``[64, 96]`` of a command line are one setting."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in (settings or {}).items()}
 
 
 def _check_shapes(state: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str) -> None:
