@@ -17,7 +17,7 @@ from monai_cavga import __version__
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 DEBUG = "MONAI_CAVGA_DEBUG"
-_RUNS = ("training", "evaluating", "inference")
+_RUNS = ("training", "evaluating", "inference", "synthetic_training", "synthetic_evaluating", "calibrating")
 
 
 class _Parser(argparse.ArgumentParser):

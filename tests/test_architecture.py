@@ -15,6 +15,7 @@ ALLOWED = {
     "attention": set(),
     "data": set(),
     "metrics": set(),
+    "calibration": {"handlers", "metrics", "networks"},
     "transforms": {"data", "metrics"},
     "networks": {"attention"},
     "losses": {"attention"},

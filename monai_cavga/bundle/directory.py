@@ -18,6 +18,9 @@ RUN_FILES: Mapping[str, tuple[str, ...]] = {
     "training": ("train.json",),
     "evaluating": ("train.json", "evaluate.json"),  # evaluate.json changes and adds to train.json
     "inference": ("inference.json",),
+    "synthetic_training": ("synthetic.json",),
+    "synthetic_evaluating": ("synthetic.json", "evaluate.json", "synthetic_evaluate.json"),
+    "calibrating": ("synthetic.json", "calibrate.json"),
 }
 WORKFLOW_ARGUMENTS = (
     "config_file",

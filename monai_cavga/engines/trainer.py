@@ -40,9 +40,10 @@ class CAVGATrainer(Trainer):
     Args:
         device: where to train.
         max_epochs: epochs to train.
-        train_data_loader: gives dictionaries with ``image`` and, for CAVGA_w, ``label`` (a tensor, 1 = anomalous).
+        train_data_loader: gives dictionaries with ``image`` and, for CAVGA_w, ``label`` (a tensor, 1 = anomalous);
+            ``mask`` ``(B, 1, H, W)`` where anomalies are made: 1 anomalous, 0 normal, -1 unknown.
         network: `CAVGA`, or it wrapped for distributed training.
-        discriminator: image ``(B, C, H, W)`` to logits ``(B,)``, or it wrapped.
+        discriminator: image ``(B, C, H, W)`` to logits ``(B,)``, or it wrapped; idle if the network has no decoder.
         optimizer: of ``network``'s parameters.
         discriminator_optimizer: of ``discriminator``'s.
         objective: default `CAVGAObjective` with the paper's weights.
@@ -81,7 +82,8 @@ class CAVGATrainer(Trainer):
     ) -> None:
         if max_epochs < 1:
             raise ValueError(f"max_epochs is {max_epochs}, expected at least 1")
-        _check_labels(train_data_loader, network)
+        self.objective = objective if objective is not None else CAVGAObjective()
+        _check_labels(train_data_loader, network, made=self.objective.weights["w_mask"] > 0)
         super().__init__(
             device=device,
             max_epochs=max_epochs,
@@ -98,7 +100,6 @@ class CAVGATrainer(Trainer):
         self.discriminator = discriminator
         self.optimizer = optimizer
         self.discriminator_optimizer = discriminator_optimizer
-        self.objective = objective if objective is not None else CAVGAObjective()
         self.seed = seed
 
         from ignite.engine import Events  # MONAI's own modules import ignite lazily as well
@@ -122,7 +123,10 @@ class CAVGATrainer(Trainer):
         image, label = self.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)[:2]
         image = _plain(image)
         label = _plain(label) if isinstance(label, Tensor) else None
+        mask = batchdata.get("mask")
         device = torch.device(engine.state.device)
+        if mask is not None:
+            mask = _plain(mask).to(device, non_blocking=engine.non_blocking)
 
         self.network.train()
         self.discriminator.train()
@@ -130,22 +134,19 @@ class CAVGATrainer(Trainer):
         noise = torch.randn(unwrap(self.network).noise_shape(image), generator=generator, device=device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=engine.amp):
             output = self.network(image, noise)
-        reconstruction = output.reconstruction.float()
-        engine.state.output = {Keys.IMAGE: image, Keys.LABEL: label, Keys.PRED: reconstruction.detach()}
+        reconstruction = None if output.reconstruction is None else output.reconstruction.float()
+        engine.state.output = {Keys.IMAGE: image, Keys.LABEL: label}
+        if reconstruction is not None:
+            engine.state.output[Keys.PRED] = reconstruction.detach()
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
 
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=engine.amp):
-            real_logits = self.discriminator(image)
-            fake_logits = self.discriminator(reconstruction.detach())
-        d_loss = discriminator_loss(real_logits.float(), fake_logits.float())
-        self.discriminator_optimizer.zero_grad(set_to_none=True)
-        d_loss.backward()  # type: ignore[no-untyped-call]
-        self.discriminator_optimizer.step()
-
+        d_loss = None if reconstruction is None else self._judge(image, reconstruction.detach(), amp=engine.amp)
         with _frozen(unwrap(self.discriminator)) as judge:
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=engine.amp):
-                judged = judge(reconstruction)
-            terms = self.objective(_float(output), image, fake_logits=judged.float(), label=label)
+            judged = None
+            if reconstruction is not None:
+                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=engine.amp):
+                    judged = judge(reconstruction).float()
+            terms = self.objective(_float(output), image, fake_logits=judged, label=label, mask=mask)
             engine.fire_event(IterationEvents.LOSS_COMPLETED)
             self.optimizer.zero_grad(set_to_none=True)
             terms["loss"].backward()  # type: ignore[no-untyped-call]
@@ -153,10 +154,22 @@ class CAVGATrainer(Trainer):
         self.optimizer.step()
 
         engine.state.output.update({name: term.detach() for name, term in terms.items()})
-        engine.state.output["discriminator"] = d_loss.detach()
+        if d_loss is not None:
+            engine.state.output["discriminator"] = d_loss
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         output_of_step: dict[str, Any] = engine.state.output
         return output_of_step
+
+    def _judge(self, image: Tensor, reconstruction: Tensor, *, amp: bool) -> Tensor:
+        """D's own step on images and detached reconstructions; its loss, detached."""
+        with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=amp):
+            real_logits = self.discriminator(image)
+            fake_logits = self.discriminator(reconstruction)
+        loss = discriminator_loss(real_logits.float(), fake_logits.float())
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.discriminator_optimizer.step()
+        return loss.detach()
 
 
 def loss_terms(output: Mapping[str, Any]) -> dict[str, float]:
@@ -177,22 +190,24 @@ def unwrap(module: nn.Module) -> Any:
     return module.module if isinstance(module, DistributedDataParallel) else module
 
 
-def _check_labels(loader: Any, network: nn.Module) -> None:
+def _check_labels(loader: Any, network: nn.Module, *, made: bool) -> None:
     """Refuse to train CAVGA_u on anomalous images as normal ones, or C on one class; looks at data lists only."""
     items = getattr(getattr(loader, "dataset", None), "data", None)
     if not isinstance(items, Sequence) or not all(isinstance(item, Mapping) and "label" in item for item in items):
         return
     anomalous = sum(int(item["label"]) for item in items)
-    classifier = getattr(unwrap(network), "classifier", None) is not None
+    bare = unwrap(network)
+    heads = (getattr(bare, "classifier", None), getattr(bare, "pyramid_classifier", None))
+    classifier = any(head is not None for head in heads)
     if anomalous and not classifier:
         raise ValueError(
             f"training data hold {anomalous} anomalous images and the network has no classifier, expected normal "
-            "images only: pass --head conv or flat, or --labelled 0"
+            "images only: pass --head conv, flat or pyramid, or --labelled 0"
         )
-    if classifier and not anomalous:
+    if classifier and not anomalous and not made:
         raise ValueError(
             "the network has a classifier and the training data hold no anomalous image: "
-            "pass --labelled N or --head none"
+            "pass --labelled N, made anomalies (--supervision synthetic), or --head none"
         )
 
 

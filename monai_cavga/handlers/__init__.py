@@ -6,11 +6,13 @@ from monai_cavga.handlers.best_model import BestModelHandler
 from monai_cavga.handlers.images import LocalisationHandler, PanelHandler, TensorBoardPanelHandler
 from monai_cavga.handlers.page import Card, PageHandler, make_card, write_page
 from monai_cavga.handlers.report import ReportHandler
+from monai_cavga.handlers.schedule import CosineScheduleHandler, cosine_factor
 from monai_cavga.handlers.training_state import StateFileError, TrainingStateHandler
 
 __all__ = [
     "BestModelHandler",
     "Card",
+    "CosineScheduleHandler",
     "LocalisationHandler",
     "PageHandler",
     "PanelHandler",
@@ -18,6 +20,7 @@ __all__ = [
     "StateFileError",
     "TensorBoardPanelHandler",
     "TrainingStateHandler",
+    "cosine_factor",
     "make_card",
     "write_page",
 ]

@@ -6,6 +6,7 @@ from monai_cavga.networks.cavga import CAVGA, MAP_NAMES, CAVGAOutput
 from monai_cavga.networks.decoders import DCGANDecoder, ResidualDecoder
 from monai_cavga.networks.discriminators import DCGANDiscriminator
 from monai_cavga.networks.encoders import DCGANEncoder, ResNetEncoder
+from monai_cavga.networks.latent_distance import LatentDistance, stacked_features
 from monai_cavga.networks.localizer import CAVGALocalizer
 from monai_cavga.networks.weights import (
     WeightReport,
@@ -14,7 +15,6 @@ from monai_cavga.networks.weights import (
     load_model,
     read_weights,
 )
-
 __all__ = [
     "CAVGA",
     "MAP_NAMES",
@@ -23,6 +23,7 @@ __all__ = [
     "DCGANDecoder",
     "DCGANDiscriminator",
     "DCGANEncoder",
+    "LatentDistance",
     "ResNetEncoder",
     "ResidualDecoder",
     "WeightReport",
@@ -30,4 +31,5 @@ __all__ = [
     "load_encoder_weights",
     "load_model",
     "read_weights",
+    "stacked_features",
 ]

@@ -9,27 +9,28 @@ from torch import Tensor, nn
 from monai_cavga.attention import class_attention, latent_attention, normalise_attention
 from monai_cavga.networks.decoders import DCGANDecoder, ResidualDecoder
 from monai_cavga.networks.encoders import DCGANEncoder, ResNetEncoder
-from monai_cavga.networks.heads import ConvClassifier, ConvLatent, FlatClassifier, FlatLatent
+from monai_cavga.networks.heads import ConvClassifier, ConvLatent, FlatClassifier, FlatLatent, PyramidClassifier, pool_logits
 
 __all__ = ["CAVGA", "MAP_NAMES", "CAVGAOutput"]
 
-MAP_NAMES = ("attention", "residual")
+MAP_NAMES = ("attention", "residual")  # of every network of the paper; "class" with a pyramid head
 
 
 class CAVGAOutput(NamedTuple):
-    """What one forward pass gives; ``Optional`` entries are there for CAVGA_w only.
+    """What one forward pass gives; ``Optional`` entries depend on the network's options.
 
     This file spells annotations out (no postponed evaluation), because TorchScript reads them.
     """
 
-    reconstruction: Tensor  # (B, C, H, W) in [0, 1]
-    reconstruction_logits: Tensor  # (B, C, H, W)
+    reconstruction: Optional[Tensor]  # (B, C, H, W) in [0, 1]; None without a decoder  # noqa: UP045 - TorchScript
+    reconstruction_logits: Optional[Tensor]  # (B, C, H, W)  # noqa: UP045
     mean: Tensor  # (B, n, h, w), or (B, n) for a flat latent
     log_variance: Tensor  # as mean
     features: Tensor  # (B, K, h, w), the target of Grad-CAM for CAVGA_u
     attention: Tensor  # (B, 1, h, w) in [0, 1], from sum(mean)
     logits: Optional[Tensor]  # (B, 2): normal, anomalous  # noqa: UP045 - TorchScript
     class_attention: Optional[Tensor]  # (B, 2, h, w) in [0, 1], one divisor  # noqa: UP045
+    class_map: Optional[Tensor] = None  # (B, 2, h, w), C's logits at every position; conv heads  # noqa: UP045
 
 
 class CAVGA(nn.Module):
@@ -48,7 +49,11 @@ class CAVGA(nn.Module):
         stages: 2, 3 or 4 encoder stages: stride 8, 16 or 32 (paper: 4).
         latent: ``"conv"``, or ``"flat"`` for the ablation with the ``*``.
         latent_channels: channels of the latent.
-        head: ``"none"`` CAVGA_u, ``"flat"`` the paper's C, ``"conv"`` ours.
+        head: ``"none"`` CAVGA_u, ``"flat"`` the paper's C; ours: ``"conv"``, a C at every position of the latent, and
+            ``"pyramid"``, a C on a latent of all stages at stride 4, whose z takes no part in the reconstruction.
+        decoder: False leaves the decoder out, for training C alone (ours).
+        frozen_norm: BatchNorm of the encoder keeps its statistics in training, as fine-tuning on few images or on
+            crops needs it (ours).
         image_size: ``(H, W)`` in pixels; needed by a flat latent and by the flat head only, which fit one size.
 
     Raises:
@@ -64,23 +69,31 @@ class CAVGA(nn.Module):
         latent: str = "conv",
         latent_channels: int = 100,
         head: str = "none",
+        decoder: bool = True,
+        frozen_norm: bool = False,
         image_size: Optional[tuple[int, int]] = None,  # noqa: UP045
     ) -> None:
         super().__init__()
         _check_option("architecture", architecture, ("R", "D"))
         _check_option("latent", latent, ("conv", "flat"))
-        _check_option("head", head, ("none", "flat", "conv"))
+        _check_option("head", head, ("none", "flat", "conv", "pyramid"))
+        if head == "none" and not decoder:
+            raise ValueError("decoder is False and head 'none', which leaves nothing to train: give one of them")
         if latent == "flat" and head == "conv":
             raise ValueError(
                 "head is 'conv' on a flat latent, which has no positions: use head='flat' or latent='conv'"
             )
 
+        self.decoder: ResidualDecoder | DCGANDecoder | None = None
         if architecture == "R":
             self.encoder: ResNetEncoder | DCGANEncoder = ResNetEncoder(in_channels, stages=stages)
-            self.decoder: ResidualDecoder | DCGANDecoder = ResidualDecoder(latent_channels, in_channels, stages=stages)
+            if decoder:
+                self.decoder = ResidualDecoder(latent_channels, in_channels, stages=stages)
         else:
             self.encoder = DCGANEncoder(in_channels, stages=stages)
-            self.decoder = DCGANDecoder(latent_channels, in_channels, stages=stages)
+            if decoder:
+                self.decoder = DCGANDecoder(latent_channels, in_channels, stages=stages)
+        self.frozen_norm = frozen_norm
         self.stride: int = self.encoder.stride
         self.in_channels = in_channels
         self.latent_channels = latent_channels
@@ -103,6 +116,9 @@ class CAVGA(nn.Module):
         else:
             self.latent = ConvLatent(channels, latent_channels)
         self.classifier: ConvClassifier | FlatClassifier | None = None
+        self.pyramid_classifier: PyramidClassifier | None = None
+        if head == "pyramid":
+            self.pyramid_classifier = PyramidClassifier(self.encoder.pyramid_channels)
         if head == "conv":
             self.classifier = ConvClassifier(latent_channels)
         elif head == "flat":
@@ -119,19 +135,31 @@ class CAVGA(nn.Module):
             ValueError: for another number of channels, a size that the stride does not divide, or another size than
                 a flat latent or head was built for.
         """
-        features, mean, log_variance = self.encode(image)
+        pyramid = self.pyramid(image)
+        features = pyramid[-1]
+        mean, log_variance = self.moments(features)
         latent = mean
         if self.training:
             eps = torch.randn_like(mean) if noise is None else noise
             latent = mean + eps * torch.exp(0.5 * log_variance)
-        reconstruction_logits = self.decode(latent)
+        reconstruction: Optional[Tensor] = None  # noqa: UP045
+        reconstruction_logits: Optional[Tensor] = None  # noqa: UP045
+        if self.decoder is not None:
+            reconstruction_logits = self.decode(latent)
+            reconstruction = torch.sigmoid(reconstruction_logits)
         logits: Optional[Tensor] = None  # noqa: UP045
         classes: Optional[Tensor] = None  # noqa: UP045
-        if self.classifier is not None:
+        class_map: Optional[Tensor] = None  # noqa: UP045
+        if self.pyramid_classifier is not None:
+            z = self.pyramid_classifier.latent(pyramid)
+            class_map = self.pyramid_classifier(z)
+            logits = pool_logits(class_map)
+            classes = normalise_attention(class_attention(z, self.pyramid_classifier.positional_weight()))
+        elif self.classifier is not None:
             logits = self.classifier(latent)
             classes = self.class_attention(features, latent)
         return CAVGAOutput(
-            torch.sigmoid(reconstruction_logits),
+            reconstruction,
             reconstruction_logits,
             mean,
             log_variance,
@@ -139,15 +167,36 @@ class CAVGA(nn.Module):
             self.attention(features),
             logits,
             classes,
+            class_map,
         )
+
+    def train(self, mode: bool = True) -> "CAVGA":
+        """As of any module; with ``frozen_norm`` the encoder's BatchNorm stays in evaluation."""
+        super().train(mode)
+        if self.frozen_norm:
+            for module in self.encoder.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def pyramid(self, image: Tensor) -> list[Tensor]:
+        """Features of all stages for a pyramid head (stride 4 and more), of the last one alone for the others."""
+        if not torch.jit.is_scripting():
+            self._check_image(image)
+        if self.pyramid_classifier is None:
+            return [self.encoder(image)]
+        return self.encoder.pyramid(image)
+
+    def moments(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the latent, from the last stage's features."""
+        mean, log_variance = self.latent(features)
+        return mean, log_variance.clamp(-30.0, 20.0)  # exp() stays finite in float32
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features, mean and log variance of an image; see `CAVGAOutput` for the shapes."""
-        if not torch.jit.is_scripting():
-            self._check_image(image)
-        features = self.encoder(image)
-        mean, log_variance = self.latent(features)
-        return features, mean, log_variance.clamp(-30.0, 20.0)  # exp() stays finite in float32
+        features = self.pyramid(image)[-1]
+        mean, log_variance = self.moments(features)
+        return features, mean, log_variance
 
     def _check_image(self, image: Tensor) -> None:
         height, width = image.shape[-2:]
@@ -165,7 +214,13 @@ class CAVGA(nn.Module):
             )
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Latent to the logits of the reconstruction, ``(B, C, H, W)``."""
+        """Latent to the logits of the reconstruction, ``(B, C, H, W)``.
+
+        Raises:
+            RuntimeError: if the network has no decoder.
+        """
+        if self.decoder is None:
+            raise RuntimeError("this network has no decoder: build it with decoder=True")
         logits: Tensor = self.decoder(self.latent.to_map(latent))
         return logits
 
@@ -180,7 +235,7 @@ class CAVGA(nn.Module):
             RuntimeError: if the network has no classifier.
         """
         if self.classifier is None:
-            raise RuntimeError("this network has no classifier C: build it with head='flat' or head='conv'")
+            raise RuntimeError("this network has no classifier on its latent: build it with head='flat' or head='conv'")
         weight = self.classifier.positional_weight()
         if self.flat_latent:
             raw = class_attention(features, weight @ self.latent.positional_weight())
@@ -203,7 +258,8 @@ class CAVGA(nn.Module):
         """Anomaly maps at the size of the image, from the least computation that they need. Higher = more anomalous.
 
         ``"attention"``: ``1 - A`` for CAVGA_u, ``A^{c_a}`` for CAVGA_w (Sec. 3), bilinear from the latent's size.
-        ``"residual"``: ``|x - x^|``, the mean over channels. ``"reconstruction"`` is no map of anomalies but ``x^``
+        ``"residual"``: ``|x - x^|``, the mean over channels. ``"class"``: C's probability of the anomalous class at every
+        position, of the pyramid head. ``"reconstruction"`` is no map of anomalies but ``x^``
         itself, for pictures: as many channels as the image. All use ``z = mu``.
 
         Args:
@@ -216,25 +272,50 @@ class CAVGA(nn.Module):
         Raises:
             ValueError: for an unknown name, if the stride does not divide H and W, or if the network fits another size.
         """
-        features, mean, _ = self.encode(image)
+        return self.maps_from(self.pyramid(image), image, names)
+
+    def maps_from(self, pyramid: list[Tensor], image: Tensor, names: list[str]) -> Tensor:
+        """`anomaly_maps` from features that are there already."""
+        features = pyramid[-1]
+        mean = self.moments(features)[0]
         reconstruction = image
         if "residual" in names or "reconstruction" in names:
             reconstruction = torch.sigmoid(self.decode(mean))
         maps: list[Tensor] = []
         for name in names:
-            if name == "attention":
-                if self.classifier is None:
+            if name == "residual":
+                maps.append((image - reconstruction).abs().mean(dim=1, keepdim=True))
+                continue
+            if name == "reconstruction":
+                maps.append(reconstruction)
+                continue
+            if name == "class":
+                small = torch.sigmoid(self.class_logit(pyramid))
+            elif name == "attention":
+                if self.pyramid_classifier is not None:
+                    z = self.pyramid_classifier.latent(pyramid)
+                    small = normalise_attention(class_attention(z, self.pyramid_classifier.positional_weight()))[:, 1:]
+                elif self.classifier is None:
                     small = 1 - self.attention(features)
                 else:
                     small = self.class_attention(features, mean)[:, 1:]
-                maps.append(F.interpolate(small, size=image.shape[-2:], mode="bilinear", align_corners=False))
-            elif name == "residual":
-                maps.append((image - reconstruction).abs().mean(dim=1, keepdim=True))
-            elif name == "reconstruction":
-                maps.append(reconstruction)
             else:
-                raise ValueError(f"map '{name}' is not known: choose from 'attention', 'residual', 'reconstruction'")
+                raise ValueError(
+                    f"map '{name}' is not known: choose from 'attention', 'residual', 'class', 'reconstruction'"
+                )
+            maps.append(F.interpolate(small, size=image.shape[-2:], mode="bilinear", align_corners=False))
         return torch.cat(maps, dim=1)
+
+    def class_logit(self, pyramid: list[Tensor]) -> Tensor:
+        """The pyramid head's logit of anomalous against normal at every position, ``(B, 1, H/4, W/4)``.
+
+        Raises:
+            ValueError: without a pyramid head.
+        """
+        if self.pyramid_classifier is None:
+            raise ValueError("map 'class' needs a network with head='pyramid'")
+        logits = self.pyramid_classifier(self.pyramid_classifier.latent(pyramid))
+        return logits[:, 1:] - logits[:, :1]
 
 
 def check_image_size(height: int, width: int, *, stride: int) -> None:

@@ -41,7 +41,8 @@ class ResNetEncoder(nn.Module):
     def __init__(self, in_channels: int = 3, *, stages: int = 4) -> None:
         super().__init__()
         self.stride = encoder_stride(stages)
-        self.out_channels = 2 ** (stages + 5)
+        self.pyramid_channels = [2 ** (stage + 5) for stage in range(1, stages + 1)]
+        self.out_channels = self.pyramid_channels[-1]
         source = resnet18(
             spatial_dims=2,
             n_input_channels=in_channels,
@@ -55,6 +56,7 @@ class ResNetEncoder(nn.Module):
         self.bn1 = source.bn1
         self.act = source.act
         self.maxpool = source.maxpool
+        self.stages: int = stages
         self.layer1 = source.layer1
         self.layer2 = source.layer2
         self.layer3 = source.layer3 if stages >= 3 else nn.Identity()
@@ -69,11 +71,19 @@ class ResNetEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Image ``(B, in_channels, H, W)`` in [0, 1] to features ``(B, out_channels, H/stride, W/stride)``, >= 0."""
+        return self.pyramid(image)[-1]
+
+    def pyramid(self, image: Tensor) -> list[Tensor]:
+        """The features of every stage, ``(B, 64, H/4, W/4)``, ``(B, 128, H/8, W/8)``, ...; the last is `forward`'s."""
         x = (image - self.mean) / self.std
         x = self.maxpool(self.act(self.bn1(self.conv1(x))))
-        x = self.layer2(self.layer1(x))
-        features: Tensor = self.layer4(self.layer3(x))
-        return features
+        first = self.layer1(x)
+        found = [first, self.layer2(first)]
+        if self.stages >= 3:
+            found.append(self.layer3(found[-1]))
+        if self.stages >= 4:
+            found.append(self.layer4(found[-1]))
+        return found
 
 
 class DCGANEncoder(nn.Module):
@@ -94,12 +104,22 @@ class DCGANEncoder(nn.Module):
         super().__init__()
         self.stride = encoder_stride(stages)
         self.layers = dcgan_downsampling(in_channels, depth=stages + 1, channels=channels)
-        self.out_channels = channels * min(2**stages, 8)
+        self.pyramid_channels = [channels * min(2**stage, 8) for stage in range(1, stages + 1)]
+        self.out_channels = self.pyramid_channels[-1]
 
     def forward(self, image: Tensor) -> Tensor:
         """Image ``(B, in_channels, H, W)`` in [0, 1] to features ``(B, out_channels, H/stride, W/stride)``."""
-        features: Tensor = self.layers(2 * image - 1)  # DCGAN is trained on [-1, 1]
-        return features
+        return self.pyramid(image)[-1]
+
+    def pyramid(self, image: Tensor) -> list[Tensor]:
+        """The features after every convolution but the first, of stride 4, 8, ...; the last is `forward`'s."""
+        x = 2 * image - 1  # DCGAN is trained on [-1, 1]
+        found: list[Tensor] = []
+        for layer in self.layers:
+            x = layer(x)
+            if isinstance(layer, nn.LeakyReLU):
+                found.append(x)
+        return found[1:]
 
 
 def dcgan_downsampling(in_channels: int, *, depth: int, channels: int) -> nn.Sequential:

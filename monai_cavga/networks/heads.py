@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ConvClassifier", "ConvLatent", "FlatClassifier", "FlatLatent"]
+__all__ = ["ConvClassifier", "ConvLatent", "FlatClassifier", "FlatLatent", "PyramidClassifier"]
 
 
 class ConvLatent(nn.Module):
@@ -93,9 +94,56 @@ class ConvClassifier(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """``(B, n, h, w)`` to logits ``(B, 2)``: normal, anomalous."""
-        logits = self.conv(latent).flatten(2)  # (B, 2, h w)
-        return torch.logsumexp(logits, dim=2) - math.log(logits.shape[2])
+        return pool_logits(self.conv(latent))
 
     def positional_weight(self) -> Tensor:
         """``(2, n)``: each class's weights."""
+        return self.conv.weight[:, :, 0, 0]
+
+
+def pool_logits(class_map: Tensor) -> Tensor:
+    """Logits at every position ``(B, 2, h, w)`` to those of the image ``(B, 2)``: log of the mean of exponentials."""
+    flat = class_map.flatten(2)
+    return torch.logsumexp(flat, dim=2) - math.log(flat.shape[2])
+
+
+class PyramidClassifier(nn.Module):
+    """Ours: C on a latent of all stages, at the first stage's resolution, for lesions smaller than a deep position.
+
+    ``z = relu(sum_s up(W_s F_s))``: a 1x1 convolution of every stage's features, brought to the first stage's size
+    (bilinear; a 1x1 convolution and an interpolation commute, so this is one convolution of the stacked features),
+    then C's 1x1 convolution to two classes, pooled as `ConvClassifier`'s. Grad-CAM of C on z has C's own weights.
+
+    Args:
+        channels: of the stages, first to last.
+        width: channels of z.
+        prior: probability of the anomalous class at a position before any training; lesions are rare.
+    """
+
+    def __init__(self, channels: list[int], *, width: int = 64, prior: float = 0.02) -> None:
+        super().__init__()
+        self.project = nn.ModuleList([nn.Conv2d(c, width, 1) for c in channels])
+        self.conv = nn.Conv2d(width, 2, 1)
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        with torch.no_grad():
+            self.conv.bias[0] = math.log((1 - prior) / prior)  # type: ignore[index]
+
+    def latent(self, pyramid: list[Tensor]) -> Tensor:
+        """Features of the stages, each ``(B, C_s, h_s, w_s)``, to z ``(B, width, h_1, w_1)``, >= 0."""
+        size = pyramid[0].shape[-2:]
+        total = pyramid[0].new_zeros(1)
+        for features, project in zip(pyramid, self.project):  # noqa: B905 - TorchScript knows no strict
+            part = project(features)
+            if part.shape[-2:] != size:
+                part = F.interpolate(part, size=size, mode="bilinear", align_corners=False)
+            total = total + part
+        return F.relu(total)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """z ``(B, width, h, w)`` to logits at every position ``(B, 2, h, w)``: normal, anomalous."""
+        logits: Tensor = self.conv(latent)
+        return logits
+
+    def positional_weight(self) -> Tensor:
+        """``(2, width)``: each class's weights."""
         return self.conv.weight[:, :, 0, 0]

@@ -2,38 +2,91 @@
 
 from collections.abc import Sequence
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from monai_cavga.networks.cavga import CAVGA, MAP_NAMES
+from monai_cavga.networks.latent_distance import LatentDistance
 
-__all__ = ["CAVGALocalizer"]
+__all__ = ["CALIBRATED_MAPS", "CAVGALocalizer"]
+
+CALIBRATED_MAPS = ("latent_distance", "fused")
 
 
 class CAVGALocalizer(nn.Module):
     """Image to anomaly maps, without autograd: scriptable, traceable, exportable to ONNX.
 
-    A thin shell over `CAVGA.anomaly_maps`; call ``.eval()`` first, as for any network with BatchNorm.
+    Beside the network's own maps (`CAVGA.anomaly_maps`) it knows two that need a calibration
+    (`monai_cavga.calibration`): ``"latent_distance"``, and ``"fused"``, the weighted sum of the class logit and the
+    latent distance, each centred and scaled by what it is on normal images (without a pyramid head the distance
+    alone), through a sigmoid that is 0.5 at the calibrated threshold.
+    Call ``.eval()`` first, as for any network with BatchNorm.
 
     Args:
         network: a CAVGA network; shared, not copied.
         maps: names of the maps, in the order of the output's channels.
 
     Raises:
-        ValueError: if ``maps`` is empty or has an unknown name.
+        ValueError: if ``maps`` is empty or has an unknown name, or a name that the network cannot give.
     """
 
     def __init__(self, network: CAVGA, *, maps: Sequence[str] = ("attention", "residual")) -> None:
         super().__init__()
-        unknown = [name for name in maps if name not in MAP_NAMES]
+        known = [*MAP_NAMES, "class", *CALIBRATED_MAPS]
+        unknown = [name for name in maps if name not in known]
         if unknown or not maps:
-            raise ValueError(f"maps is {list(maps)}, expected some of {list(MAP_NAMES)}")
+            raise ValueError(f"maps is {list(maps)}, expected some of {known}")
+        if "class" in maps and network.pyramid_classifier is None:
+            raise ValueError("map 'class' needs a network with head='pyramid'")
+        if "residual" in maps and network.decoder is None:
+            raise ValueError("map 'residual' needs a network with a decoder: pass decoder=True or leave it out")
         self.network = network
         self.maps: list[str] = list(maps)
+        self.distance = LatentDistance(sum(network.encoder.pyramid_channels[:3]))
+        # How 'fused' is made: (class logit, latent distance) minus centre, over scale, times weight, summed.
+        self.centre: Tensor
+        self.scale: Tensor
+        self.weight: Tensor
+        self.register_buffer("centre", torch.zeros(2), persistent=False)
+        self.register_buffer("scale", torch.ones(2), persistent=False)
+        weight = [0.0, 1.0] if network.pyramid_classifier is None else [1.0, 0.0]
+        self.register_buffer("weight", torch.tensor(weight), persistent=False)
+        self.threshold: Tensor
+        self.register_buffer("threshold", torch.zeros(()), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, C, H, W)`` in [0, 1] to ``(B, len(maps), H, W)``, float; higher = more anomalous."""
         return self.anomaly_maps(image, self.maps)
 
     def anomaly_maps(self, image: Tensor, names: list[str]) -> Tensor:
-        """As `CAVGA.anomaly_maps`, so that inferers take either."""
-        return self.network.anomaly_maps(image, names)
+        """As `CAVGA.anomaly_maps`, so that inferers take either; all are in [0, 1] but ``latent_distance``."""
+        pyramid = self.network.pyramid(image)
+        distance = image
+        if "latent_distance" in names or "fused" in names:
+            if len(pyramid) == 1:
+                pyramid = self.network.encoder.pyramid(image)
+            distance = self.distance(pyramid)
+        maps: list[Tensor] = []
+        for name in names:
+            if name == "latent_distance":
+                maps.append(_upsample(distance, image))
+            elif name == "fused":
+                logit = torch.zeros_like(distance)
+                if self.network.pyramid_classifier is not None:
+                    logit = self.network.class_logit(pyramid)
+                maps.append(_upsample(self.fuse(logit, distance), image))
+            else:
+                maps.append(self.network.maps_from(pyramid, image, [name]))
+        return torch.cat(maps, dim=1)
+
+    def fuse(self, class_logit: Tensor, distance: Tensor) -> Tensor:
+        """The two maps, each ``(B, 1, h, w)`` of its own size, to their calibrated sum in (0, 1) at the finer one's."""
+        distance = F.interpolate(distance, size=class_logit.shape[-2:], mode="bilinear", align_corners=False)
+        both = (torch.cat([class_logit, distance], dim=1) - self.centre[:, None, None]) / self.scale[:, None, None]
+        total = (both * self.weight[:, None, None]).sum(dim=1, keepdim=True)
+        return torch.sigmoid(4 * (total - self.threshold))
+
+
+def _upsample(small: Tensor, image: Tensor) -> Tensor:
+    return F.interpolate(small, size=image.shape[-2:], mode="bilinear", align_corners=False)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from monai_cavga.transforms.anomalies import AnomalySited, KnownMaskd, MadeAnomaliesd
+from monai_cavga.transforms.defects import make_defects
 from monai_cavga.transforms.fundus import FieldOfViewd, field_of_view
+from monai_cavga.transforms.illumination import RandIlluminationd
+from monai_cavga.transforms.lesions import paint_lesions
 from monai_cavga.transforms.load import LoadMaskd, LoadRGBd, anomaly_mask
 from monai_cavga.transforms.maps import ImageScored, SplitMapsd, source_maps
 
 __all__ = [
+    "AnomalySited",
     "FieldOfViewd",
     "ImageScored",
+    "KnownMaskd",
     "LoadMaskd",
     "LoadRGBd",
+    "MadeAnomaliesd",
+    "RandIlluminationd",
     "SplitMapsd",
     "anomaly_mask",
     "field_of_view",
+    "make_defects",
+    "paint_lesions",
     "source_maps",
 ]

@@ -256,14 +256,14 @@ def test_a_flat_network_fits_one_size(options: dict[str, Any]) -> None:
 
 def test_unknown_map() -> None:
     net = build().eval()
-    with pytest.raises(ValueError, match="map 'heat' is not known: choose from 'attention', 'residual', 'reconstructi"):
+    with pytest.raises(ValueError, match="map 'heat' is not known: choose from 'attention', 'residual', 'class', 'reconstructi"):
         net.anomaly_maps(image_for(net, channels=3), ["attention", "heat"])
 
 
 def test_class_attention_without_a_classifier() -> None:
     net = build().eval()
     features, mean, _ = net.encode(image_for(net, channels=3))
-    with pytest.raises(RuntimeError, match="no classifier C: build it with head='flat' or head='conv'"):
+    with pytest.raises(RuntimeError, match="no classifier on its latent: build it with head='flat' or head='conv'"):
         net.class_attention(features, mean)
 
 

@@ -83,5 +83,5 @@ def test_export(kind: tuple[str, str, str]) -> None:
 
 @pytest.mark.parametrize("maps", [(), ("attention", "heat"), ("reconstruction",)])
 def test_maps_that_are_none(maps: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match=r"maps is \[.*\], expected some of \['attention', 'residual'\]"):
+    with pytest.raises(ValueError, match=r"maps is \[.*\], expected some of \['attention', 'residual', 'class', 'latent_distance', 'fused'\]"):
         CAVGALocalizer(CAVGA(architecture="D", stages=2), maps=maps)

@@ -1,0 +1,293 @@
+"""What a localiser learns from normal images after training: latent statistics, the fusion of maps, a threshold.
+
+Three sets of images, none of them test images: the training normals give the latent's Gaussian; held-out normals
+centre and scale the maps and set the threshold; held-out normals with made anomalies choose the weights of ``fused``.
+Stored as safetensors with a JSON file of the same name beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+from tqdm import tqdm
+
+from monai_cavga.handlers.files import write_atomic
+from monai_cavga.metrics import PixelHistogram, RegionHistogram, UndefinedMetricError, image_auroc, image_score
+from monai_cavga.networks import CAVGALocalizer, stacked_features
+from monai_cavga.networks.weights import plain_settings
+
+__all__ = ["FUSION_GRID", "CalibrationError", "Calibrator", "GaussianStatistics", "load_calibration"]
+
+# Weights of the class logit and of the latent distance; the single maps are among them, so that the best of the grid
+# is never below its best part on the images that chose it.
+FUSION_GRID = ((1.0, 0.0), (1.0, 0.1), (1.0, 0.2), (1.0, 0.5), (1.0, 1.0), (0.5, 1.0), (0.2, 1.0), (0.0, 1.0))
+LEVELS = (0.5, 0.9, 0.99, 0.995, 0.999, 0.9999)
+_SAMPLE = 4096  # positions kept of a held-out image
+_SHRINKAGE = 1e-4  # of the mean variance, added to every variance before the inverse
+
+
+class CalibrationError(ValueError):
+    """A calibration that cannot be made, read, or used with this network."""
+
+
+class GaussianStatistics:
+    """Mean and covariance of vectors in one pass, in float64; memory does not grow with their number.
+
+    Args:
+        channels: length of a vector.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.count = 0
+        self.total = torch.zeros(channels, dtype=torch.float64)
+        self.products = torch.zeros(channels, channels, dtype=torch.float64)
+
+    def update(self, vectors: Tensor) -> None:
+        """Add vectors ``(n, channels)``."""
+        vectors = vectors.double().cpu()
+        self.count += len(vectors)
+        self.total += vectors.sum(dim=0)
+        self.products += vectors.T @ vectors
+
+    def whitening(self) -> tuple[Tensor, Tensor]:
+        """Mean ``(channels,)`` and W ``(channels, channels)`` with ``W' W`` the inverse covariance, float32.
+
+        Raises:
+            CalibrationError: if there are fewer vectors than channels.
+        """
+        channels = len(self.total)
+        if self.count <= channels:
+            raise CalibrationError(f"{self.count} positions of {channels} channels have no covariance: add normals")
+        mean = self.total / self.count
+        covariance = self.products / self.count - torch.outer(mean, mean)
+        values, vectors = torch.linalg.eigh(covariance)
+        values = values.clamp(min=0) + _SHRINKAGE * covariance.diagonal().mean()
+        return mean.float(), (vectors / values.sqrt()).T.float()
+
+
+class Calibrator:
+    """Calibrate a localiser with a pyramid head or without; see the module.
+
+    Args:
+        localizer: its buffers are changed in place.
+        fit_loader: training normals, batches with ``image`` and ``fov`` (used where it is there).
+        normal_loader: held-out normals, the same.
+        made_loaders: by name, held-out normals with made anomalies: ``image``, ``mask`` ``(B, 1, H, W)``, ``label``.
+            Give a kind that training did not see as well, or the map that was trained on it always wins.
+        test_items: the test set's data list; calibrating on one of its images is refused.
+        path: where to write, ``.safetensors``; the JSON goes beside it.
+        false_positive_rate: share of normal pixels above the threshold, in (0, 1).
+        image_quantile: of the image score.
+        seed: of the positions that are kept.
+        settings: options of the training, kept in the JSON.
+        device: where to compute.
+
+    Raises:
+        CalibrationError: if ``false_positive_rate`` is outside (0, 1) or a loader holds a test image or an anomalous
+            one where normals belong.
+    """
+
+    def __init__(
+        self,
+        localizer: CAVGALocalizer,
+        *,
+        fit_loader: Any,
+        normal_loader: Any,
+        made_loaders: Mapping[str, Any],
+        path: str | Path,
+        test_items: Sequence[Mapping[str, Any]] = (),
+        false_positive_rate: float = 0.01,
+        image_quantile: float = 0.995,
+        seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if not 0 < false_positive_rate < 1:
+            raise CalibrationError(f"false_positive_rate is {false_positive_rate}, expected (0, 1)")
+        self.localizer, self.path, self.device = localizer, Path(path), torch.device(device)
+        self.fit_loader, self.normal_loader, self.made_loaders = fit_loader, normal_loader, made_loaders
+        self.false_positive_rate, self.image_quantile, self.seed = false_positive_rate, image_quantile, seed
+        self.settings = plain_settings(settings)
+        tested = {str(item["image"]) for item in test_items}
+        for name, loader in {"fit": fit_loader, "normal": normal_loader, **made_loaders}.items():
+            _check_items(name, _items(loader), tested)
+
+    def run(self) -> dict[str, Any]:
+        """Calibrate, write both files, and return what the JSON holds."""
+        self.localizer.to(self.device).eval()
+        with torch.no_grad():
+            positions = self._fit()
+            levels = self._scale()
+            scores = self._choose()
+            self._threshold()
+        report: dict[str, Any] = {
+            "n_fit": len(_items(self.fit_loader)),
+            "n_normal": len(_items(self.normal_loader)),
+            "positions": positions,
+            "data_sha256": _digest([*_items(self.fit_loader), *_items(self.normal_loader)]),
+            "seed": self.seed,
+            "false_positive_rate": self.false_positive_rate,
+            "image_quantile": self.image_quantile,
+            "quantiles_of_normals": levels,
+            "weights": {"class": float(self.localizer.weight[0]), "latent_distance": float(self.localizer.weight[1])},
+            "validation": scores,
+            "settings": self.settings,
+        }
+        write_atomic(self.path, save({name: t.contiguous().cpu() for name, t in _buffers(self.localizer).items()}))
+        write_atomic(self.path.with_suffix(".json"), json.dumps(report, indent=2).encode())
+        return report
+
+    def _fit(self) -> int:
+        statistics = GaussianStatistics(len(self.localizer.distance.mean))
+        for batch in tqdm(self.fit_loader, desc="latent statistics", unit="batch"):
+            image, inside = self._image(batch)
+            stacked = stacked_features(self.localizer.network.encoder.pyramid(image))
+            known = F.interpolate(inside, size=stacked.shape[-2:], mode="area")[:, 0] > 0.5  # (B, h, w)
+            statistics.update(stacked.permute(0, 2, 3, 1)[known])
+        mean, whitening = statistics.whitening()
+        self.localizer.distance.mean.copy_(mean)
+        self.localizer.distance.whitening.copy_(whitening)
+        return statistics.count
+
+    def _parts(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Class logit and latent distance at the finer size ``(B, 2, h, w)``, and the field of view there."""
+        image, inside = self._image(batch)
+        network = self.localizer.network
+        pyramid = network.encoder.pyramid(image)
+        distance = self.localizer.distance(pyramid)
+        logit = torch.zeros_like(distance) if network.pyramid_classifier is None else network.class_logit(pyramid)
+        distance = F.interpolate(distance, size=logit.shape[-2:], mode="bilinear", align_corners=False)
+        return torch.cat([logit, distance], dim=1), F.interpolate(inside, size=logit.shape[-2:], mode="area") > 0.5
+
+    def _scale(self) -> dict[str, dict[str, float]]:
+        random = np.random.RandomState(self.seed)
+        kept: list[Tensor] = []
+        for batch in tqdm(self.normal_loader, desc="held-out normals", unit="batch"):
+            parts, inside = self._parts(batch)
+            for each, known in zip(parts, inside, strict=True):
+                values = each[:, known[0]].T.cpu()  # (n, 2)
+                kept.append(values[random.permutation(len(values))[:_SAMPLE]])
+        self.values = torch.cat(kept).double().numpy()  # (images * 4096 at most, 2)
+        quantiles = np.quantile(self.values, LEVELS, axis=0)
+        centre, top = quantiles[0], quantiles[LEVELS.index(0.999)]
+        self.localizer.centre.copy_(torch.from_numpy(centre))
+        self.localizer.scale.copy_(torch.from_numpy(np.maximum(top - centre, 1e-6)))
+        names = ("class_logit", "latent_distance")
+        return {
+            name: {str(level): float(q) for level, q in zip(LEVELS, quantiles[:, k], strict=True)}
+            for k, name in enumerate(names)
+        }
+
+    def _choose(self) -> list[dict[str, Any]]:
+        """Score every entry of the grid on the made anomalies and keep the best mean."""
+        has_class = self.localizer.network.pyramid_classifier is not None
+        grid = FUSION_GRID if has_class else (FUSION_GRID[-1],)
+        found: list[dict[str, Any]] = [{"weights": list(weights)} for weights in grid]
+        for name, loader in self.made_loaders.items():
+            pixels, regions = [PixelHistogram() for _ in grid], [RegionHistogram() for _ in grid]
+            scores: list[list[float]] = [[] for _ in grid]
+            labels: list[int] = []
+            for batch in tqdm(loader, desc=f"made anomalies ({name})", unit="batch"):
+                parts, _ = self._parts(batch)
+                parts = (parts - self.localizer.centre[:, None, None]) / self.localizer.scale[:, None, None]
+                for each, mask in zip(parts.cpu(), _plain(batch["mask"]), strict=True):
+                    labels.append(int((mask == 1).any()))
+                    each = F.interpolate(each[None], size=mask.shape[-2:], mode="bilinear", align_corners=False)[0]
+                    for k, weights in enumerate(grid):
+                        fused = (each * torch.tensor(weights)[:, None, None]).sum(dim=0, keepdim=True)
+                        known = mask.to(torch.int8)
+                        pixels[k].update(fused, known)
+                        regions[k].update(fused, known)
+                        scores[k].append(image_score(fused, fov=(known >= 0).float(), quantile=self.image_quantile))
+            for k in range(len(grid)):
+                found[k][name] = _summary(pixels[k], regions[k], np.array(scores[k]), np.array(labels))
+        means = [np.mean([np.mean(list(row[name].values())) for name in self.made_loaders] or [0.0]) for row in found]
+        best = int(np.argmax(means))
+        for row, mean in zip(found, means, strict=True):
+            row["mean"] = float(mean)
+        self.localizer.weight.copy_(torch.tensor(grid[best]))
+        return found
+
+    def _threshold(self) -> None:
+        centre, scale, weight = (
+            getattr(self.localizer, name).double().cpu().numpy() for name in ("centre", "scale", "weight")
+        )
+        fused = ((self.values - centre) / scale * weight).sum(axis=1)
+        self.localizer.threshold.fill_(float(np.quantile(fused, 1 - self.false_positive_rate)))
+
+    def _image(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        image = _plain(batch["image"]).to(self.device)
+        inside = _plain(batch["fov"]).to(self.device) if "fov" in batch else torch.ones_like(image[:, :1])
+        return image, inside.float()
+
+
+def load_calibration(localizer: CAVGALocalizer, path: str | Path) -> None:
+    """Fill a localiser's calibration.
+
+    Raises:
+        CalibrationError: if the file is missing, unreadable, or of another network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CalibrationError(f"calibration {path} does not exist: make it with `python -m monai_cavga calibrate`")
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CalibrationError(f"calibration {path} cannot be read: make it again") from error
+    own = _buffers(localizer)
+    for name, buffer in own.items():
+        if name not in state or state[name].shape != buffer.shape:
+            got = f"shape {tuple(state[name].shape)}" if name in state else "nothing"
+            raise CalibrationError(
+                f"calibration {path} has {got} for {name}, expected shape {tuple(buffer.shape)}: it is of another "
+                "network; calibrate this one"
+            )
+        buffer.copy_(state[name])
+
+
+def _buffers(localizer: CAVGALocalizer) -> dict[str, Tensor]:
+    own = {name: getattr(localizer, name) for name in ("centre", "scale", "weight", "threshold")}
+    return {**own, "mean": localizer.distance.mean, "whitening": localizer.distance.whitening}
+
+
+def _summary(pixels: PixelHistogram, regions: RegionHistogram, scores: Any, labels: Any) -> dict[str, float]:
+    try:
+        return {
+            "pixel_auroc": pixels.auroc(),
+            "aupro": regions.aupro(),
+            "image_auroc": float(image_auroc(scores, labels)),
+        }
+    except UndefinedMetricError as error:
+        raise CalibrationError(f"the made anomalies do not choose: {error}") from error
+
+
+def _items(loader: Any) -> Sequence[Mapping[str, Any]]:
+    items = getattr(getattr(loader, "dataset", None), "data", ())
+    return [item for item in items if isinstance(item, Mapping)]
+
+
+def _check_items(name: str, items: Iterable[Mapping[str, Any]], tested: set[str]) -> None:
+    for item in items:
+        if str(item.get("image")) in tested:
+            raise CalibrationError(f"the {name} images hold test image {item.get('name')}: calibrate on training normals")
+        if int(item.get("label", 0)) != 0:
+            raise CalibrationError(f"the {name} images hold anomalous {item.get('name')}: pass normal images only")
+
+
+def _digest(items: Iterable[Mapping[str, Any]]) -> str:
+    names = "\n".join(sorted(str(item.get("name")) for item in items))
+    return hashlib.sha256(names.encode()).hexdigest()
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return torch.as_tensor(tensor).as_subclass(Tensor)
