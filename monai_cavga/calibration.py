@@ -24,7 +24,7 @@ from tqdm import tqdm
 from monai_cavga.handlers.files import write_atomic
 from monai_cavga.metrics import PixelHistogram, RegionHistogram, UndefinedMetricError, image_auroc, image_score
 from monai_cavga.networks import CAVGALocalizer, stacked_features
-from monai_cavga.networks.weights import plain_settings
+from monai_cavga.networks.weights import half_precision, half_precision_bytes, plain_settings
 
 __all__ = ["FUSION_GRID", "CalibrationError", "Calibrator", "GaussianStatistics", "load_calibration"]
 
@@ -86,6 +86,7 @@ class Calibrator:
             Give a kind that training did not see as well, or the map that was trained on it always wins.
         test_items: the test set's data list; calibrating on one of its images is refused.
         path: where to write, ``.safetensors``; the JSON goes beside it.
+        model_path: where the model that belongs to the calibration goes, in half precision, ``.safetensors``.
         false_positive_rate: share of normal pixels above the threshold, in (0, 1).
         image_quantile: of the image score.
         seed: of the positions that are kept.
@@ -105,6 +106,7 @@ class Calibrator:
         normal_loader: Any,
         made_loaders: Mapping[str, Any],
         path: str | Path,
+        model_path: str | Path,
         test_items: Sequence[Mapping[str, Any]] = (),
         false_positive_rate: float = 0.01,
         image_quantile: float = 0.995,
@@ -114,7 +116,8 @@ class Calibrator:
     ) -> None:
         if not 0 < false_positive_rate < 1:
             raise CalibrationError(f"false_positive_rate is {false_positive_rate}, expected (0, 1)")
-        self.localizer, self.path, self.device = localizer, Path(path), torch.device(device)
+        self.localizer, self.device = localizer, torch.device(device)
+        self.path, self.model_path = Path(path), Path(model_path)
         self.fit_loader, self.normal_loader, self.made_loaders = fit_loader, normal_loader, made_loaders
         self.false_positive_rate, self.image_quantile, self.seed = false_positive_rate, image_quantile, seed
         self.settings = plain_settings(settings)
@@ -123,7 +126,8 @@ class Calibrator:
             _check_items(name, _items(loader), tested)
 
     def run(self) -> dict[str, Any]:
-        """Calibrate, write both files, and return what the JSON holds."""
+        """Calibrate, write model, calibration and JSON, and return what the JSON holds."""
+        half_precision(self.localizer)  # so that the calibration is that of the file
         self.localizer.to(self.device).eval()
         with torch.no_grad():
             positions = self._fit()
@@ -143,6 +147,9 @@ class Calibrator:
             "validation": scores,
             "settings": self.settings,
         }
+        model = half_precision_bytes(self.localizer, settings=self.settings)
+        report["model_sha256"] = hashlib.sha256(model).hexdigest()
+        write_atomic(self.model_path, model)
         write_atomic(self.path, save({name: t.contiguous().cpu() for name, t in _buffers(self.localizer).items()}))
         write_atomic(self.path.with_suffix(".json"), json.dumps(report, indent=2).encode())
         return report

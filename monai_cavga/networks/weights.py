@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-__all__ = ["IMAGENET_RESNET18", "WeightReport", "WeightsError", "load_encoder_weights", "load_model", "read_weights"]
+__all__ = [
+    "IMAGENET_RESNET18",
+    "WeightReport",
+    "WeightsError",
+    "half_precision",
+    "half_precision_bytes",
+    "load_encoder_weights",
+    "load_model",
+    "read_weights",
+]
 
 # torchvision's IMAGENET1K_V1 (BSD-3); the end of the name is the start of the file's sha256, checked by torch.hub.
 IMAGENET_RESNET18 = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
@@ -73,7 +83,9 @@ def _read(source: str | Path, *, sha256: str | None) -> tuple[dict[str, Tensor],
             raise WeightsError(f"weights file {path} has sha256 {digest}, expected {sha256}: fetch it again")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path), {}
+            with safe_open(path, framework="pt") as file:
+                settings = json.loads((file.metadata() or {}).get("settings", "{}"))
+            return load_file(path), settings
         content = torch.load(path, map_location="cpu", weights_only=True)
         return _tensors_only(content, name), dict(content.get("settings", {})) if "model" in content else {}
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
@@ -162,6 +174,33 @@ def load_model(
         )
     _check_shapes(state, own, str(source))
     model.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()})
+
+
+def half_precision(model: nn.Module) -> None:
+    """Round a model's weights to half precision, in place; vectors (BatchNorm, biases) and buffers keep theirs.
+
+    Calibrate and evaluate after it, so that numbers belong to the file that ships.
+    """
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.copy_(parameter.half().float())
+
+
+def half_precision_bytes(model: nn.Module, *, settings: Mapping[str, Any] | None = None) -> bytes:
+    """A model as safetensors, its matrices and convolutions in half precision; `load_model` reads it.
+
+    Args:
+        model: see `half_precision`.
+        settings: options of the training, plain values, kept in the file and compared by `load_model`.
+    """
+    parameters = {name for name, value in model.named_parameters() if value.ndim > 1}
+    state = {
+        name: (value.half() if name in parameters else value).contiguous().cpu()
+        for name, value in model.state_dict().items()
+    }
+    content: bytes = save(state, metadata={"settings": json.dumps(plain_settings(settings))})
+    return content
 
 
 def plain_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
