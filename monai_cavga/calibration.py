@@ -30,7 +30,7 @@ __all__ = ["FUSION_GRID", "CalibrationError", "Calibrator", "GaussianStatistics"
 
 # Weights of the class logit and of the latent distance; the single maps are among them, so that the best of the grid
 # is never below its best part on the images that chose it.
-FUSION_GRID = ((1.0, 0.0), (1.0, 0.1), (1.0, 0.2), (1.0, 0.5), (1.0, 1.0), (0.5, 1.0), (0.2, 1.0), (0.0, 1.0))
+FUSION_GRID = ((1.0, 0.0), (1.0, 0.2), (1.0, 0.5), (0.5, 1.0), (0.0, 1.0))
 LEVELS = (0.5, 0.9, 0.99, 0.995, 0.999, 0.9999)
 _SAMPLE = 4096  # positions kept of a held-out image
 _SHRINKAGE = 1e-4  # of the mean variance, added to every variance before the inverse

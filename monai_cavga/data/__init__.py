@@ -1,4 +1,4 @@
-"""Data sets and how they are read: LAG, IDRiD, phantoms, resumable order.
+"""Data sets and how they are read: LAG, IDRiD, MVTec AD, UCSD Ped2, phantoms, resumable order.
 
 Importing this package loads neither torch nor MONAI; ``ResumableSampler`` and ``SeededDataset`` load torch when used.
 """
@@ -12,6 +12,8 @@ from monai_cavga.data.folder import folder_items
 from monai_cavga.data.idrid import idrid_items
 from monai_cavga.data.lag import lag_items
 from monai_cavga.data.layout import DatasetNotFoundError, Item, missing_data_message
+from monai_cavga.data.mvtad import mvtad_items
+from monai_cavga.data.ped2 import ped2_items
 from monai_cavga.data.phantoms import phantom, write_phantoms
 from monai_cavga.data.read import (
     ImageReadError,
@@ -39,6 +41,8 @@ __all__ = [
     "join_mask_files",
     "lag_items",
     "missing_data_message",
+    "mvtad_items",
+    "ped2_items",
     "phantom",
     "read_image",
     "read_mask",

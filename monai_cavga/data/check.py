@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from tqdm import tqdm
 
-from monai_cavga.data import idrid, lag
-from monai_cavga.data.layout import SECTIONS, Item, images_in, missing_data_message
+from monai_cavga.data import idrid, lag, mvtad, ped2
+from monai_cavga.data.layout import SECTIONS, DatasetName, Item, images_in, missing_data_message
 from monai_cavga.data.read import ImageReadError, image_size, split_mask_files
 
-Kind = Literal["lag", "idrid", "unknown"]
+Kind = Literal[DatasetName, "unknown"]
+Reader = Callable[[], list[Item]]
 _SHOWN = 20  # problems of one report that are printed
 
 
@@ -53,7 +55,13 @@ class DataReport:
         return "\n".join(lines)
 
 
-_TITLES = {"lag": "LAG layout", "idrid": "IDRiD layout", "unknown": "no data set that this software knows"}
+_TITLES: dict[Kind, str] = {
+    "lag": "LAG layout",
+    "idrid": "IDRiD layout",
+    "mvtad": "MVTec AD layout",
+    "ped2": "UCSD Ped2 layout",
+    "unknown": "no data set that this software knows",
+}
 
 
 def check_data(dataset_dir: str | os.PathLike[str], *, decode: bool = True, progress: bool = True) -> DataReport:
@@ -71,15 +79,19 @@ def check_data(dataset_dir: str | os.PathLike[str], *, decode: bool = True, prog
     kind = _kind(root)
     report = DataReport(str(root), kind)
     if kind == "unknown":
-        report.problems += [missing_data_message("lag", root), missing_data_message("idrid", root)]
+        report.problems += [missing_data_message(name, root) for name in get_args(DatasetName)]
         return report
-    for listing in (_describe_lag if kind == "lag" else _describe_idrid, _describe_sections):
-        try:
-            listing(report, root)
-        except (ValueError, OSError) as err:
-            report.problems.append(str(err))
+    try:
+        _DESCRIBE[kind](report, root)
+    except (ValueError, OSError) as err:
+        report.problems.append(str(err))
+    for section, reader in _sections(root, kind).items():
+        items = _read(report, reader)
+        if items:  # a reader lists at least one item or says why not
+            report.sections[section] = _sizes(items)
     if decode:
-        _decode(report, _all_items(report, root, kind), progress=progress)
+        items = list(chain.from_iterable(_read(report, reader) for reader in _readers(root, kind)))
+        _decode(report, items, progress=progress)
     return report
 
 
@@ -88,17 +100,43 @@ def _kind(root: Path) -> Kind:
         return "lag"
     if any((root / folder).is_dir() for folder in ("A. Segmentation", "B. Disease Grading")):
         return "idrid"
-    return "unknown"
+    if mvtad.mvtad_categories(root):
+        return "mvtad"
+    return "ped2" if ped2.is_ped2(root) else "unknown"
 
 
-def _describe_sections(report: DataReport, root: Path) -> None:
-    for section in SECTIONS:
-        try:
-            items = lag.lag_items(root, section) if report.kind == "lag" else idrid.idrid_items(root, section)
-        except (ValueError, OSError) as err:
-            _add_once(report, str(err))
-        else:
-            report.sections[section] = _sizes(items)
+def _sections(root: Path, kind: DatasetName) -> dict[str, Reader]:
+    """The sections of the default protocol, of each category where there are several."""
+    if kind == "mvtad":
+        return {
+            f"{category} {section}": partial(mvtad.mvtad_items, root, section, category=category)
+            for category in mvtad.mvtad_categories(root)
+            for section in SECTIONS
+        }
+    read = {"lag": lag.lag_items, "idrid": idrid.idrid_items, "ped2": ped2.ped2_items}[kind]
+    return {section: partial(read, root, section) for section in SECTIONS}
+
+
+def _readers(root: Path, kind: DatasetName) -> list[Reader]:
+    """What lists every image of the data set, whether a section uses it or not."""
+    if kind == "lag":
+        return [lambda: list(chain.from_iterable(lag.read_layout(root)))]
+    if kind == "mvtad":
+        folders = [(mvtad.category_folder(root, category), category) for category in mvtad.mvtad_categories(root)]
+        readers = (mvtad.normal_items, mvtad.anomalous_items)
+        return [partial(reader, *folder) for folder in folders for reader in readers]
+    subsets: tuple[Literal["training", "test"], ...] = ("training", "test")
+    if kind == "ped2":
+        return [partial(ped2.frame_items, root, subset) for subset in subsets]
+    return [partial(read, root, s) for read in (idrid.segmentation_items, idrid.grading_items) for s in subsets]
+
+
+def _read(report: DataReport, reader: Reader) -> list[Item]:
+    try:
+        return reader()
+    except (ValueError, OSError) as err:
+        _add_once(report, str(err))
+        return []
 
 
 def _add_once(report: DataReport, problem: str) -> None:
@@ -151,25 +189,31 @@ def _count_folder(report: DataReport, root: Path, relative: Path) -> None:
     report.counts[relative.as_posix()] = len(images_in(root / relative))
 
 
-def _all_items(report: DataReport, root: Path, kind: Kind) -> list[Item]:
-    """Every image of the data set that can be listed, whether a section uses it or not."""
-    items: list[Item] = []
-    readers: list[Callable[[], list[Item]]] = (
-        [lambda: list(chain.from_iterable(lag.read_layout(root)))]
-        if kind == "lag"
-        else [
-            lambda: idrid.segmentation_items(root, "training"),
-            lambda: idrid.segmentation_items(root, "test"),
-            lambda: idrid.grading_items(root, "training"),
-            lambda: idrid.grading_items(root, "test"),
-        ]
-    )
-    for reader in readers:
-        try:
-            items += reader()
-        except (ValueError, OSError) as err:
-            _add_once(report, str(err))
-    return items
+def _describe_mvtad(report: DataReport, root: Path) -> None:
+    for category in mvtad.mvtad_categories(root):
+        folder = mvtad.category_folder(root, category)
+        for subset in (mvtad.TRAINING.parent, mvtad.TEST, mvtad.MASKS):
+            places = sorted(path for path in (folder / subset).glob("*") if path.is_dir())
+            for place in places:
+                report.counts[f"{category}/{subset}/{place.name}"] = len(images_in(place))
+    report.notes.append("the owners' training sets hold no anomaly: labelled ones are moved out of the test sets")
+
+
+def _describe_ped2(report: DataReport, root: Path) -> None:
+    for subset in ("training", "test"):
+        items = ped2.frame_items(root, subset)
+        for item in items:
+            clip = ped2.clip_name(item)
+            report.counts[clip] = report.counts.get(clip, 0) + 1
+    report.notes.append("labels are by frame, there are no pixel labels")
+
+
+_DESCRIBE: dict[DatasetName, Callable[[DataReport, Path], None]] = {
+    "lag": _describe_lag,
+    "idrid": _describe_idrid,
+    "mvtad": _describe_mvtad,
+    "ped2": _describe_ped2,
+}
 
 
 def _decode(report: DataReport, items: Sequence[Item], *, progress: bool) -> None:

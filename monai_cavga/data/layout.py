@@ -12,9 +12,10 @@ from typing import Literal, TypedDict
 from monai_cavga.data.read import SUFFIXES
 
 Section = Literal["training", "validation", "test"]
+DatasetName = Literal["lag", "idrid", "mvtad", "ped2"]
 SECTIONS: tuple[Section, ...] = ("training", "validation", "test")
 
-_SOURCES = {
+_SOURCES: dict[DatasetName, tuple[str, str, str]] = {
     "lag": (
         "LAG database",
         "LAG_database_part_*/{non_glaucoma,suspicious_glaucoma}/image",
@@ -24,6 +25,16 @@ _SOURCES = {
         "IDRiD",
         "'A. Segmentation' and 'B. Disease Grading'",
         "https://ieee-dataport.org/open-access/indian-diabetic-retinopathy-image-dataset-idrid",
+    ),
+    "mvtad": (
+        "MVTec AD",
+        "<category>/{train/good,test,ground_truth}",
+        "https://www.mvtec.com/company/research/datasets/mvtec-ad",
+    ),
+    "ped2": (
+        "UCSD Ped2",
+        "{Train,Test} or {training,testing}/frames with frame_labels.csv",
+        "http://www.svcl.ucsd.edu/projects/anomaly/dataset.htm",
     ),
 }
 
@@ -41,7 +52,7 @@ class DatasetNotFoundError(FileNotFoundError):
     """The folder does not hold the data set: says what is missing, where to get it, and what to try instead."""
 
 
-def missing_data_message(kind: Literal["lag", "idrid"], dataset_dir: str | os.PathLike[str]) -> str:
+def missing_data_message(kind: DatasetName, dataset_dir: str | os.PathLike[str]) -> str:
     """One line: which data set is not there, where its owners give it out, and how to make phantoms instead."""
     name, layout, source = _SOURCES[kind]
     folder = os.fspath(dataset_dir)

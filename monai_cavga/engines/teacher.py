@@ -66,7 +66,7 @@ class TeacherMaskd(MapTransform):
         low: see `pseudo_mask`.
         label_key: 0 or 1.
         mask_key: where the mask goes.
-        fov_key: field of view ``(1, H, W)``.
+        fov_key: field of view ``(1, H, W)``, used where the item has it.
     """
 
     def __init__(
@@ -96,7 +96,9 @@ class TeacherMaskd(MapTransform):
         image = torch.as_tensor(item[self.first_key(item)]).as_subclass(torch.Tensor)
         with torch.no_grad():
             probability = self.teacher.anomaly_maps(image[None], ["class"])[0]  # type: ignore[operator, union-attr]
-        inside = torch.as_tensor(item[self.fov_key]).as_subclass(torch.Tensor) > 0.5
+        inside = torch.ones_like(probability, dtype=torch.bool)
+        if self.fov_key in item:
+            inside = torch.as_tensor(item[self.fov_key]).as_subclass(torch.Tensor) > 0.5
         mask = pseudo_mask(probability, inside, high=self.high, low=self.low)
         item[self.mask_key] = convert_to_dst_type(mask, item[self.first_key(item)], dtype=torch.float32)[0]
         return item

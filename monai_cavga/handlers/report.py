@@ -13,7 +13,8 @@ from ignite.engine import Engine, Events
 from monai_cavga.handlers.files import NOTICE, write_atomic
 from monai_cavga.handlers.outputs import outputs_of
 from monai_cavga.handlers.report_text import scores_to_csv, to_markdown
-from monai_cavga.metrics.evaluation import Evaluation, accumulate, summarise
+from monai_cavga.metrics.evaluation import Evaluation, accumulate
+from monai_cavga.metrics.summary import summarise
 
 __all__ = ["ReportHandler"]
 
@@ -21,7 +22,8 @@ __all__ = ["ReportHandler"]
 class ReportHandler:
     """Write ``report.json``, ``report.md`` and ``scores.csv`` at the end of every run of an evaluator.
 
-    Counts each map pixel by pixel as the images pass, so memory does not grow with them (9 MiB per map). With a
+    Counts each map pixel by pixel as the images pass: 10 MiB per map, and up to 48 KiB per image and map for the
+    bootstrap. That draws images, or patients where items have a ``patient``. With a
     process group the report is of all processes, written by the first; give the sampler ``even_divisible=False``, or
     images that it repeats are counted twice. What has no value (no anomalies, no masks) is ``null`` with its reason.
 
@@ -32,14 +34,16 @@ class ReportHandler:
             of the field of view.
         threshold: of the fixed-threshold IoU; 0.5 as in Sec. 3.1, arXiv:1911.08616.
         image_thresholds: by map, an image-score threshold from held-out normals; adds ``accuracy_calibrated``.
-        n_resamples: of the bootstrap intervals over images.
+        area_thresholds: by map, of the false-positive area of normal images, best from held-out normals; ``threshold``
+            for the maps it lacks.
+        n_resamples: of the bootstrap intervals.
         seed: of the bootstrap.
         bits: bins of the pixel scores are ``2**bits``; in [10, 24].
 
     Raises:
-        ValueError: if ``maps`` is empty or names a map twice, ``image_thresholds`` names another map,
-            ``image_quantile`` is outside [0, 1], ``threshold`` is not finite, ``n_resamples`` is below 1 or ``bits``
-            outside [10, 24].
+        ValueError: if ``maps`` is empty or names a map twice, ``image_thresholds`` or ``area_thresholds``
+            names another map, ``image_quantile`` is outside [0, 1], a pixel threshold is not finite, ``n_resamples`` is
+            below 1 or ``bits`` outside [10, 24].
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class ReportHandler:
         image_quantile: float = 0.995,
         threshold: float = 0.5,
         image_thresholds: Mapping[str, float] | None = None,
+        area_thresholds: Mapping[str, float] | None = None,
         n_resamples: int = 1000,
         seed: int = 0,
         bits: int = 18,
@@ -60,7 +65,9 @@ class ReportHandler:
             raise ValueError(f"n_resamples is {n_resamples}, expected at least 1, e.g. 1000")
         self.n_resamples = n_resamples
         self.seed = seed
-        self.evaluation = Evaluation(maps, image_quantile=image_quantile, threshold=threshold, bits=bits)
+        self.evaluation = Evaluation(
+            maps, image_quantile=image_quantile, threshold=threshold, area_thresholds=area_thresholds, bits=bits
+        )
         unknown = sorted(set(self.image_thresholds) - set(self.evaluation.maps))
         if unknown:
             raise ValueError(f"image_thresholds names {unknown}, expected only maps of {list(self.evaluation.maps)}")

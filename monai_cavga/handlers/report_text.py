@@ -19,21 +19,27 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     """A table with one row per map, the numbers of images and pixels, and why a cell is empty.
 
     Args:
-        report: what :func:`monai_cavga.metrics.evaluation.summarise` gives; ``notice``, if there, comes first.
+        report: what :func:`monai_cavga.metrics.summary.summarise` gives; ``notice``, if there, comes first.
     """
     settings, n_images = report["settings"], report["n_images"]
     fixed = f"iou@{settings['threshold']:g}"
     columns = {
-        "pixel AUROC": ("pixel_auroc", "pixel_auroc_error"),
+        "pixel AUROC": ("pixel_auroc", "pixel_auroc_interval"),
         "pixel AP": ("pixel_ap", "pixel_ap_error"),
         f"{fixed} pooled": (f"{fixed}_pooled", None),
         f"{fixed} images": (f"{fixed}_images", f"{fixed}_images_interval"),
-        "iou oracle pooled": ("iou_oracle_pooled", None),
+        "iou oracle pooled": ("iou_oracle_pooled", "iou_oracle_pooled_interval"),
         "iou oracle images": ("iou_oracle_images", None),
-        "AUPRO": ("aupro", None),
+        "AUPRO": ("aupro", "aupro_interval"),
+        "FROC": ("froc", None),
+        "false-positive area": ("false_positive_area", "false_positive_area_interval"),
+        "false-positive area, worst": ("false_positive_area_worst", None),
         "image AUROC": ("image_auroc", "image_auroc_interval"),
         "accuracy paper": ("accuracy_paper", None),
-        "sensitivity at 95 % specificity, oracle": ("sensitivity_at_95_specificity_oracle", None),
+        "sensitivity at 95 % specificity, oracle": (
+            "sensitivity_at_95_specificity_oracle",
+            "sensitivity_at_95_specificity_oracle_interval",
+        ),
     }
     if any("accuracy_calibrated" in row for row in report["maps"].values()):
         columns["accuracy calibrated"] = ("accuracy_calibrated", None)
@@ -45,16 +51,21 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     lines.append(
         f"\nImages: {n_images['normal']} normal, {n_images['anomalous']} anomalous, {n_images['unlabelled']} without a "
         f"label. Image score: {settings['image_quantile']:g} quantile of the map inside the field of view. "
-        "`±`: largest possible error of the binning. Brackets: 95 % bootstrap interval over images "
-        f"({settings['n_resamples']} resamples, seed {settings['seed']}). "
+        "`±`: largest possible error of the binning. Brackets: 95 % bootstrap interval over "
+        f"{settings['interval_over']} ({settings['n_resamples']} resamples, seed {settings['seed']}). "
         "`oracle`: threshold chosen on this very data. "
         "`paper`: scores brought to [0, 1] over this very data, threshold 0.5. "
-        "`pooled`: all pixels in one pool; `images`: mean over the images with anomalous pixels."
+        "`pooled`: all pixels in one pool; `images`: mean over the images with anomalous pixels. "
+        "`FROC`: mean share of the regions found at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false-positive regions per image, "
+        "thresholds that mark over 30 % of the normal pixels left out. "
+        "`false-positive area`: share of a normal image's field of view at or above a fixed threshold, "
+        "mean and worst image."
     )
     for key, row in report["maps"].items():
         lines.append(
             f"\n{key}: {row['n_pixels_normal']} normal and {row['n_pixels_anomalous']} anomalous pixels, "
-            f"{row['n_regions']} regions in {row['n_images_with_anomalous_pixels']} images."
+            f"{row['n_regions']} regions in {row['n_images_with_anomalous_pixels']} images. "
+            f"Threshold of the false-positive area: {row['false_positive_area_threshold']:g}."
         )
         lines += [f"- no {name}: {reason}" for name, reason in row["reasons"].items()]
     if report["maps_absent"]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from monai_cavga.metrics.errors import UndefinedMetricError
+from monai_cavga.metrics.froc import FROC, FROC_RATES, FrocCurve, FrocHistogram
 from monai_cavga.metrics.histogram import ItemCounts, OracleIoU, PixelHistogram
 from monai_cavga.metrics.image import (
     ImageAUROC,
     PaperAccuracy,
     balanced_accuracy,
+    false_positive_area,
     image_auroc,
     image_score,
     paper_accuracy,
@@ -19,6 +21,10 @@ from monai_cavga.metrics.region import AUPRO, RegionHistogram
 
 __all__ = [
     "AUPRO",
+    "FROC",
+    "FROC_RATES",
+    "FrocCurve",
+    "FrocHistogram",
     "ImageAUROC",
     "Interval",
     "ItemCounts",
@@ -32,6 +38,7 @@ __all__ = [
     "UndefinedMetricError",
     "balanced_accuracy",
     "bootstrap_interval",
+    "false_positive_area",
     "image_auroc",
     "image_score",
     "paper_accuracy",

@@ -18,6 +18,7 @@ __all__ = [
     "ImageAUROC",
     "PaperAccuracy",
     "balanced_accuracy",
+    "false_positive_area",
     "image_auroc",
     "image_score",
     "paper_accuracy",
@@ -45,20 +46,26 @@ def image_score(anomaly_map: Tensor, *, fov: Tensor | None = None, quantile: flo
     """
     if not 0 <= quantile <= 1:
         raise ValueError(f"quantile is {quantile}, expected 0 to 1, e.g. 0.995")
-    values = anomaly_map.detach().as_subclass(Tensor).float()
-    if fov is not None:
-        if fov.shape != anomaly_map.shape:
-            raise ValueError(
-                f"fov has shape {tuple(fov.shape)}, the anomaly map {tuple(anomaly_map.shape)}: "
-                "bring both to one size (Invertd) before scoring"
-            )
-        values = values[fov.detach().as_subclass(Tensor).to(values.device) > 0]
-    inside = values.reshape(-1).cpu().numpy()
-    if inside.size == 0:
-        raise ValueError("fov has 0 pixels inside, expected at least one: the image may be black or the crop empty")
-    if not np.isfinite(inside).all():
-        raise ValueError("anomaly map is NaN or infinite inside the field of view, expected finite scores")
-    return float(np.quantile(inside, quantile))
+    return float(np.quantile(_inside(anomaly_map, fov), quantile))
+
+
+def false_positive_area(anomaly_map: Tensor, *, threshold: float, fov: Tensor | None = None) -> float:
+    """Share of a normal image that a threshold marks: false alarms by area, where AUROC sees only their order.
+
+    Args:
+        anomaly_map: ``(1, H, W)`` (any shape) of a normal image, float, any range; higher = more anomalous.
+        threshold: a pixel is marked at ``score >= threshold``.
+        fov: same shape; above 0 inside the field of view. ``None`` = everywhere.
+
+    Returns:
+        In [0, 1], of the pixels inside the field of view; 0 = no false alarm.
+
+    Raises:
+        ValueError: if ``threshold`` is not finite, the shapes differ, no pixel is inside, or one inside is not finite.
+    """
+    if not np.isfinite(threshold):
+        raise ValueError(f"threshold is {threshold}, expected a finite score, e.g. 0.5")
+    return float((_inside(anomaly_map, fov) >= threshold).mean())
 
 
 def image_auroc(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -206,3 +213,21 @@ def _checked(metric: str, scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray
             "expected both: evaluate on data that holds both classes"
         )
     return value, label
+
+
+def _inside(anomaly_map: Tensor, fov: Tensor | None) -> NDArray[np.float32]:
+    """Finite scores inside the field of view, at least one, ``(n,)``."""
+    values = anomaly_map.detach().as_subclass(Tensor).float()
+    if fov is not None:
+        if fov.shape != anomaly_map.shape:
+            raise ValueError(
+                f"fov has shape {tuple(fov.shape)}, the anomaly map {tuple(anomaly_map.shape)}: "
+                "bring both to one size (Invertd) before scoring"
+            )
+        values = values[fov.detach().as_subclass(Tensor).to(values.device) > 0]
+    inside: NDArray[np.float32] = values.reshape(-1).cpu().numpy()
+    if inside.size == 0:
+        raise ValueError("fov has 0 pixels inside, expected at least one: the image may be black or the crop empty")
+    if not np.isfinite(inside).all():
+        raise ValueError("anomaly map is NaN or infinite inside the field of view, expected finite scores")
+    return inside

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from monai_cavga.metrics.errors import UndefinedMetricError
 
-__all__ = ["Interval", "bootstrap_interval"]
+__all__ = ["Interval", "bootstrap_interval", "percentile_interval", "resample_weights"]
 
 
 class Interval(NamedTuple):
@@ -56,27 +56,86 @@ def bootstrap_interval(
     """
     columns = [np.asarray(a) for a in arrays]
     n_images = _common_length([*columns, *([] if groups is None else [np.asarray(groups)])])
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples is {n_resamples}, expected at least 1, e.g. 1000")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}, expected a share between 0 and 1, e.g. 0.95")
+    _check_resamples(n_resamples)
+    _check_level(level)
     members = _members(groups, n_images)
     generator = np.random.default_rng(seed)
-    values = []
-    for _ in range(n_resamples):
+    values = np.full(n_resamples, np.nan)
+    for number in range(n_resamples):
         drawn = generator.integers(len(members), size=len(members))
         rows = np.concatenate([members[i] for i in drawn]) if groups is not None else drawn
         try:
-            values.append(statistic(*(column[rows] for column in columns)))
+            values[number] = statistic(*(column[rows] for column in columns))
         except UndefinedMetricError:
             continue
-    if 2 * len(values) < n_resamples:
+    return percentile_interval(values, level=level)
+
+
+def resample_weights(
+    n_images: int, *, groups: ArrayLike | None = None, n_resamples: int = 1000, seed: int = 0
+) -> NDArray[np.float64]:
+    """How often each image is drawn in each resample: those of :func:`bootstrap_interval` with the same seed.
+
+    For statistics of sums over images: the sums of all resamples are the product of these weights and the images'
+    summands. Memory: ``8 * n_resamples * n_images`` bytes, 0.5 MiB for 1000 resamples of 61 images.
+
+    Args:
+        n_images: at least 1.
+        groups: ``(n_images,)``; equal values belong to one patient.
+        n_resamples: at least 1.
+        seed: of a NumPy generator.
+
+    Returns:
+        ``(n_resamples, n_images)`` whole numbers >= 0.
+
+    Raises:
+        ValueError: if ``n_images`` or ``n_resamples`` is below 1 or ``groups`` has another length.
+    """
+    _check_resamples(n_resamples)
+    unit = np.arange(n_images) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    if n_images < 1 or unit.shape != (n_images,):
+        raise ValueError(f"groups has shape {unit.shape} for {n_images} images, expected one for each of at least one")
+    n_units = int(unit.max()) + 1
+    drawn = np.random.default_rng(seed).integers(n_units, size=(n_resamples, n_units))
+    times = np.zeros((n_resamples, n_units))
+    np.add.at(times, (np.arange(n_resamples)[:, None], drawn), 1)
+    return times[:, unit]
+
+
+def percentile_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Interval that holds the middle of the resampled values.
+
+    Args:
+        values: ``(n_resamples,)``; ``nan`` where a resample has no value.
+        level: in (0, 1).
+
+    Returns:
+        The interval.
+
+    Raises:
+        ValueError: if ``level`` is outside (0, 1).
+        UndefinedMetricError: if fewer than half of the resamples have a value.
+    """
+    _check_level(level)
+    resampled = np.asarray(values, dtype=np.float64)
+    found = resampled[~np.isnan(resampled)]
+    if 2 * found.size < max(resampled.size, 1):
         raise UndefinedMetricError(
-            f"interval is undefined: {len(values)} of {n_resamples} resamples have a value, expected at least half: "
+            f"interval is undefined: {found.size} of {resampled.size} resamples have a value, expected at least half: "
             "use more images of the rarer class"
         )
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), len(values))
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high), int(found.size))
+
+
+def _check_resamples(n_resamples: int) -> None:
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples is {n_resamples}, expected at least 1, e.g. 1000")
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}, expected a share between 0 and 1, e.g. 0.95")
 
 
 def _common_length(columns: Sequence[NDArray[Any]]) -> int:

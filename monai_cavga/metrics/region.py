@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from skimage.measure import label
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from monai_cavga.metrics.accumulation import SummedState
 from monai_cavga.metrics.binning import DEFAULT_BITS, check_bits, item_histograms, score_bins
 from monai_cavga.metrics.shell import StreamingMetric
 
-__all__ = ["AUPRO", "RegionHistogram"]
+__all__ = ["AUPRO", "RegionHistogram", "item_region_mass", "label_regions"]
 
 
 class RegionHistogram(SummedState):
@@ -41,13 +42,16 @@ class RegionHistogram(SummedState):
     def n_regions(self) -> int:
         return int(self._numbers[0])
 
-    def update(self, anomaly_map: Tensor, mask: Tensor, *, counts: Tensor | None = None) -> int:
+    def update(
+        self, anomaly_map: Tensor, mask: Tensor, *, counts: Tensor | None = None, mass: Tensor | None = None
+    ) -> int:
         """Count one image; its regions are the 8-connected components of its anomalous pixels.
 
         Args:
             anomaly_map: ``(1, H, W)`` float, any range; higher = more anomalous.
             mask: ``(1, H, W)``; 1 anomalous, 0 normal, below 0 ignored.
             counts: ``item_histograms`` of this very image with the same bits, where the caller has it already.
+            mass: ``item_region_mass`` likewise.
 
         Returns:
             Number of regions in the image.
@@ -64,14 +68,10 @@ class RegionHistogram(SummedState):
             )
         if counts is None:
             counts = item_histograms(anomaly_map, mask, bits=self.bits, item=item)
-        normal, anomalous = counts.cpu()
-        n_regions = 0
-        if anomalous.any():
-            share, n_regions = _shares(mask.detach().as_subclass(Tensor)[0] == 1)
-            scores = anomaly_map.detach().as_subclass(Tensor).cpu()[0]
-            bins = score_bins(scores[share > 0], bits=self.bits)
-            self._region_mass += torch.bincount(bins, weights=share[share > 0], minlength=1 << self.bits)
-        self._normal += normal
+        mass = item_region_mass(anomaly_map, mask, bits=self.bits) if mass is None else mass
+        n_regions = round(float(mass.sum()))
+        self._region_mass += mass
+        self._normal += counts[0].cpu()
         self._numbers += torch.tensor([n_regions, 1])
         return n_regions
 
@@ -125,12 +125,37 @@ class AUPRO(StreamingMetric):
         return self._histogram.update(prediction, target)
 
 
-def _shares(anomalous: Tensor) -> tuple[Tensor, int]:
-    """Which share of its region every pixel is, ``(H, W)`` float64, 0 outside regions; and the number of regions."""
+def item_region_mass(anomaly_map: Tensor, mask: Tensor, *, bits: int = DEFAULT_BITS) -> Tensor:
+    """Histogram of the scores of one image's anomalous pixels, each weighing its share of its region.
+
+    Args:
+        anomaly_map: ``(1, H, W)`` float, finite where ``mask`` is 1.
+        mask: ``(1, H, W)``; 1 anomalous.
+        bits: in [10, 24].
+
+    Returns:
+        ``(2**bits,)`` float64 on the CPU; its sum is the number of regions, up to rounding.
+    """
+    regions, n_regions = label_regions(mask[0] == 1)
+    if n_regions == 0:
+        return torch.zeros(1 << bits, dtype=torch.float64)
+    region = torch.from_numpy(regions[regions > 0])
+    share = 1.0 / torch.bincount(region).double()[region]
+    scores = anomaly_map.detach().as_subclass(Tensor).cpu()[0]
+    bins = score_bins(scores[torch.from_numpy(regions > 0)], bits=bits)
+    return torch.bincount(bins, weights=share, minlength=1 << bits)
+
+
+def label_regions(anomalous: Tensor) -> tuple[NDArray[np.int64], int]:
+    """8-connected components.
+
+    Args:
+        anomalous: ``(H, W)`` bool.
+
+    Returns:
+        ``(H, W)`` numbers of the components from 1 on, 0 outside them; and how many there are.
+    """
     regions, n_regions = label(  # type: ignore[no-untyped-call]
-        anomalous.cpu().numpy(), connectivity=2, return_num=True
+        anomalous.detach().as_subclass(Tensor).cpu().numpy(), connectivity=2, return_num=True
     )
-    region = torch.from_numpy(regions.astype(np.int64))
-    share = 1.0 / torch.bincount(region.reshape(-1), minlength=n_regions + 1).double()
-    share[0] = 0.0  # the background
-    return share[region], int(n_regions)
+    return regions.astype(np.int64), int(n_regions)

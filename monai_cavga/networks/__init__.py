@@ -14,6 +14,7 @@ from monai_cavga.networks.weights import (
     load_encoder_weights,
     load_model,
     read_weights,
+    warm_start,
 )
 __all__ = [
     "CAVGA",
@@ -32,4 +33,5 @@ __all__ = [
     "load_model",
     "read_weights",
     "stacked_features",
+    "warm_start",
 ]

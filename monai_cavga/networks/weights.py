@@ -22,6 +22,7 @@ __all__ = [
     "load_encoder_weights",
     "load_model",
     "read_weights",
+    "warm_start",
 ]
 
 # torchvision's IMAGENET1K_V1 (BSD-3); the end of the name is the start of the file's sha256, checked by torch.hub.
@@ -174,6 +175,16 @@ def load_model(
         )
     _check_shapes(state, own, str(source))
     model.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()})
+
+
+def warm_start(model: nn.Module, source: str | Path, *, settings: Mapping[str, Any] | None = None) -> None:
+    """`load_model`, or nothing for ``"none"``: where a training begins from another one's result.
+
+    Raises:
+        WeightsError: as `load_model`.
+    """
+    if source != "none":
+        load_model(model, source, settings=settings)
 
 
 def half_precision(model: nn.Module) -> None:

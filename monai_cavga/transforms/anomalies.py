@@ -173,7 +173,9 @@ class MadeAnomaliesd(RandomizableTransform, MapTransform):
 
         path = self.donors[self.R.randint(len(self.donors))]
         pixels = read_image(path, channels=1 if len(image) == 1 else 3).transpose(2, 0, 1)
-        resized = Resize(image.shape[1:], mode="bilinear", anti_aliasing=True)(np.ascontiguousarray(pixels))
+        resized = Resize(image.shape[1:], mode="bilinear", anti_aliasing=True)(
+            torch.from_numpy(np.ascontiguousarray(pixels))
+        )
         return np.asarray(convert_to_numpy(resized), np.float32)
 
 
@@ -183,11 +185,10 @@ def _given(kinds: tuple[str, ...] | None) -> dict[str, Any]:
 
 def _inside(item: Mapping[Hashable, Any], fov_key: str, image: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     if fov_key in item:
-        return np.asarray(convert_to_numpy(item[fov_key]))[0] > 0.5
+        return np.asarray(np.asarray(convert_to_numpy(item[fov_key]))[0] > 0.5)
     return np.ones(image.shape[1:], bool)
 
 
 def _check_kind(anomalies: str) -> None:
     if anomalies not in ANOMALIES:
         raise ValueError(f"anomalies is {anomalies!r}, expected one of {', '.join(map(repr, ANOMALIES))}")
-

@@ -100,16 +100,16 @@ class _Painter:
 
     def __init__(self, image: Array, scene: FundusScene, random: np.random.RandomState) -> None:
         self.image, self.scene, self.random = image, scene, random
-        self.places = np.argwhere(scene.allowed)
-        self.vessel_places = np.argwhere(scene.near_vessels)
-        shape = image.shape[1:]
+        self.places = np.flatnonzero(scene.allowed)
+        self.vessel_places = np.flatnonzero(scene.near_vessels)
+        shape = image.shape[1], image.shape[2]
         self.dark, self.bright = np.zeros(shape, np.float32), np.zeros(shape, np.float32)  # strength in [0, 1]
         self.cover = np.zeros(shape, np.float32)  # whatever the strength
         self.pale = np.zeros(shape, np.float32)  # soft exudates are less yellow
         self.unit = scene.diameter / 500
         self.blur = random.uniform(0.4, 1.3) * self.unit
         self.dark_hue = np.array([random.uniform(0.25, 0.6), 1.0, random.uniform(0.3, 0.9)], np.float32)
-        self.strength = {"dark": self._between(0.12, 0.6), "bright": self._between(0.25, 0.95)}
+        self.strength = {"dark": self._between(0.08, 0.6), "bright": self._between(0.25, 0.95)}
 
     def microaneurysm(self) -> None:
         for _ in range(self.random.randint(1, 25)):
@@ -150,25 +150,35 @@ class _Painter:
             )
 
     def finish(self) -> tuple[Array, npt.NDArray[np.bool_]]:
-        """Blend both layers into the image, with the blur of its optics and the grain of its own texture."""
-        dark, bright, cover, pale = (
-            ndimage.gaussian_filter(layer, self.blur) for layer in (self.dark, self.bright, self.cover, self.pale)
-        )
-        background = self.scene.background
-        # Where something dark is already (a vessel), blood adds little: take the darker of the two.
-        darkened = np.minimum(self.image, self.image + dark * (background - self.image))
-        darkened = darkened * (1 - dark * self.dark_hue[:, None, None])
+        """Blend both layers into the image, with the blur of its optics; only where there is something to blend."""
+        dark, bright, cover, pale = self._blurred()
         level = self.scene.bright.max() * self.random.uniform(0.7, 1.1)
         hue = np.array([1.0, self.random.uniform(0.7, 0.95), self.random.uniform(0.15, 0.65)], np.float32)
         yellow = (0.7 * level * hue + 0.3 * self.scene.bright).astype(np.float32)
         white = level * np.array([0.85, 0.8, 0.6], np.float32)
-        share = np.clip(pale, 0, 1)
-        target = yellow[:, None, None] * (1 - share) + share * (0.5 * yellow + 0.5 * white)[:, None, None]
+        touched = np.flatnonzero(cover)
+        dark, bright, share = (layer.ravel()[touched] for layer in (dark, bright, pale))
+        below, background = (of.reshape(3, -1)[:, touched] for of in (self.image, self.scene.background))  # (3, n)
+        # Where something dark is already (a vessel), blood adds little: take the darker of the two.
+        darkened = np.minimum(below, below + dark * (background - below)) * (1 - dark * self.dark_hue[:, None])
+        target = yellow[:, None] * (1 - share) + share * (0.5 * yellow + 0.5 * white)[:, None]
         target = np.maximum(target, background * 1.15)
-        painted = darkened + bright * (target - darkened)
-        inside = self.scene.background.max(axis=0) > 0.02
-        mask = (cover > _MASKED) & inside
-        return np.clip(painted, 0, 1).astype(np.float32), mask
+        painted = self.image.astype(np.float32)
+        painted.reshape(3, -1)[:, touched] = np.clip(darkened + bright * (target - darkened), 0, 1)
+        mask = np.zeros(cover.shape, bool)
+        mask.reshape(-1)[touched] = (cover.ravel()[touched] > _MASKED) & (background.max(axis=0) > 0.02)
+        return painted, mask
+
+    def _blurred(self) -> tuple[Array, Array, Array, Array]:
+        """Dark, bright, cover and pale, blurred inside the box of everything painted."""
+        layers = self.dark, self.bright, self.cover, self.pale
+        margin = round(3 * self.blur) + 1
+        rows, columns = (_span(self.cover.max(axis=axis) > 0, margin) for axis in (1, 0))
+        for layer in layers:
+            part = layer[rows, columns]
+            if part.any():
+                layer[rows, columns] = ndimage.gaussian_filter(part, self.blur, truncate=3.0)
+        return layers
 
     def _between(self, low: float, high: float) -> float:
         """Log-uniform: small is common."""
@@ -178,7 +188,7 @@ class _Painter:
         places = self.places
         if self.vessel_places.size and self.random.rand() < near_vessels:
             places = self.vessel_places
-        return places[self.random.randint(len(places))].astype(np.float64)
+        return np.array(np.unravel_index(places[self.random.randint(len(places))], self.cover.shape), np.float64)
 
     def _blob(
         self,
@@ -198,19 +208,19 @@ class _Painter:
         row, column = round(centre[0]), round(centre[1])
         height, width = self.cover.shape
         rows, columns = slice(max(row - reach, 0), row + reach + 1), slice(max(column - reach, 0), column + reach + 1)
-        y, x = np.ogrid[rows.start : min(rows.stop, height), columns.start : min(columns.stop, width)]
+        y = (np.arange(rows.start, min(rows.stop, height)) - centre[0]).astype(np.float32)[:, None]
+        x = (np.arange(columns.start, min(columns.stop, width)) - centre[1]).astype(np.float32)
         if y.size == 0 or x.size == 0:
             return
         tilt = random.uniform(0, math.pi)
-        y, x = y - centre[0], x - centre[1]
         along = (x * math.cos(tilt) + y * math.sin(tilt)) / stretch**0.5
         across = (y * math.cos(tilt) - x * math.sin(tilt)) * stretch**0.5
-        angle, phase = np.arctan2(across, along), random.uniform(0, 2 * math.pi, 4)
+        angle, phase = np.arctan2(across, along), random.uniform(0, 2 * math.pi, 4).tolist()
         outline = 1 + sum(
             rough / (k + 1) ** 0.7 * random.uniform(0.4, 1.0) * np.sin((k + 2) * angle + phase[k]) for k in range(4)
         )
         distance = np.hypot(along, across) - radius * outline  # below 0 inside
-        alpha = (1 / (1 + np.exp(np.clip(distance / (edge / 2), -30, 30)))).astype(np.float32)
+        alpha = 1 / (1 + np.exp(np.clip(distance / (edge / 2), -30, 30)))
         if radius > 5:  # large lesions are not uniform
             texture = ndimage.gaussian_filter(random.randn(*alpha.shape), radius / 4)
             alpha = alpha * np.clip(1 + 0.35 * texture / (texture.std() + 1e-6), 0.3, 1).astype(np.float32)
@@ -222,3 +232,9 @@ class _Painter:
         self.cover[rows, columns] = np.maximum(self.cover[rows, columns], alpha)
         if pale:
             self.pale[rows, columns] = np.maximum(self.pale[rows, columns], alpha)
+
+
+def _span(filled: npt.NDArray[np.bool_], margin: int) -> slice:
+    """From the first to the last True, and ``margin`` further on both sides."""
+    where = np.flatnonzero(filled)
+    return slice(max(int(where[0]) - margin, 0), int(where[-1]) + margin + 1) if where.size else slice(0)

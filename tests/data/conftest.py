@@ -60,3 +60,35 @@ def idrid_dir(tmp_path: Path) -> Path:
             rows.append(f"IDRiD_{number:03d},{grade},0,,")
         (labels / file).write_text("\r\n".join([*rows, ",,,,", ""]), encoding="utf-8-sig")
     return root
+
+
+@pytest.fixture
+def mvtad_dir(tmp_path: Path) -> Path:
+    """Two categories of MVTec AD: 10 training, 3 normal test images, defects of 4 and 2 images with masks."""
+    root = tmp_path / "mvtec"
+    for category in ("bolt", "felt"):
+        for k in range(10):
+            put(root / category / "train" / "good" / f"{k:03d}.png")
+        for k in range(3):
+            put(root / category / "test" / "good" / f"{k:03d}.png")
+        for defect, count in (("crack", 4), ("stain", 2)):
+            for k in range(count):
+                put(root / category / "test" / defect / f"{k:03d}.png")
+                put(root / category / "ground_truth" / defect / f"{k:03d}_mask.png")
+    return root
+
+
+@pytest.fixture
+def ped2_dir(tmp_path: Path) -> Path:
+    """Ped2 as its owners give it out: training clips of 5 frames, test clips 1, 2 and 12 of a few named frames."""
+    root = tmp_path / "UCSD" / "UCSDped2"
+    for clip in range(1, 6):
+        for frame in range(1, 6):
+            put(root / "Train" / f"Train{clip:03d}" / f"{frame:03d}.tif")
+    for clip, frames in ((1, (1, 60, 61, 180)), (2, (94, 95)), (12, (87, 88))):
+        for frame in frames:
+            put(root / "Test" / f"Test{clip:03d}" / f"{frame:03d}.tif")
+            put(root / "Test" / f"Test{clip:03d}_gt" / f"{frame:03d}.bmp")
+        (root / "Test" / f"Test{clip:03d}" / "._001.tif").write_bytes(b"")  # the owners' archive was made on a Mac
+    (root / "Test" / "UCSDped2.m").write_text("TestVideoFile = {};")
+    return root

@@ -70,6 +70,36 @@ def test_idrid(idrid_dir: Path) -> None:
     assert any("ieee-dataport" in problem for problem in report.problems)
 
 
+def test_mvtad(mvtad_dir: Path) -> None:
+    report = check_data(mvtad_dir, progress=False)
+    assert report.ok
+    assert report.kind == "mvtad"
+    assert report.counts["felt/ground_truth/crack"] == 4
+    assert report.sections["bolt test"] == "3 normal, 6 anomalous (6 with masks)"
+    assert len(report.sections) == 6
+    assert next(iter(check_data(mvtad_dir / "felt", progress=False).sections)) == "felt training"
+    Image.new("L", (8, 12)).save(mvtad_dir / "bolt/ground_truth/crack/000_mask.png")  # sides exchanged
+    (mvtad_dir / "felt/ground_truth/stain/001_mask.png").unlink()
+    report = check_data(mvtad_dir, progress=False)
+    assert len(report.problems) == 2
+    assert "has no mask" in report.problems[0]
+    assert "12 x 8 (H x W), expected 8 x 12" in report.problems[1]
+
+
+def test_ped2(ped2_dir: Path) -> None:
+    report = check_data(ped2_dir, progress=False)
+    assert report.ok
+    assert report.kind == "ped2"
+    assert report.counts["training_05"] == 5
+    assert report.sections["test"] == "4 normal, 4 anomalous (0 with masks)"
+    (ped2_dir / "Train/Train002/003.tif").write_bytes(b"no image")
+    shutil.rmtree(ped2_dir / "Test")
+    problems = check_data(ped2_dir, progress=False).problems
+    assert len(problems) == 2
+    assert "missing: Test" in problems[0]
+    assert "003.tif: got UnidentifiedImageError" in problems[1]
+
+
 def test_two_files_of_one_stem_are_a_problem_not_a_crash(make_lag: Callable[..., Path]) -> None:
     root = make_lag()
     Image.new("L", (3, 2)).save(root / "LAG_database_part_1/non_glaucoma/image/3.png")
@@ -82,6 +112,7 @@ def test_neither(tmp_path: Path) -> None:
     assert report.exit_code == 1
     assert "github.com/smilell/AG-CNN" in report.text()
     assert "ieee-dataport.org" in report.text()
+    assert len(report.problems) == 4
 
 
 def test_long_reports_are_cut(tmp_path: Path) -> None:

@@ -57,7 +57,15 @@ def test_options_are_checked(options: dict[str, object], text: str) -> None:
         check_options(section, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("kind", "source"), [("lag", "github.com/smilell/AG-CNN"), ("idrid", "ieee-dataport.org")])
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [
+        ("lag", "github.com/smilell/AG-CNN"),
+        ("idrid", "ieee-dataport.org"),
+        ("mvtad", "www.mvtec.com"),
+        ("ped2", "www.svcl.ucsd.edu"),
+    ],
+)
 def test_missing_data_message_is_one_helpful_line(kind: str, source: str) -> None:
     message = missing_data_message(kind, "/some/where")  # type: ignore[arg-type]
     assert "\n" not in message

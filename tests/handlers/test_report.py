@@ -17,7 +17,8 @@ from monai.inferers import SimpleInferer
 from monai.transforms import CopyItemsd
 
 from monai_cavga.handlers import ReportHandler, report
-from monai_cavga.metrics.evaluation import Evaluation, accumulate, summarise
+from monai_cavga.metrics.evaluation import Evaluation, accumulate
+from monai_cavga.metrics.summary import summarise
 
 Item = dict[str, Any]
 
@@ -149,6 +150,7 @@ def test_options_reach_the_report(tmp_path: Path) -> None:
         image_quantile=0.5,
         threshold=0.25,
         image_thresholds={"attention": 0.55},
+        area_thresholds={"attention": 0.75},
         n_resamples=7,
         seed=9,
         bits=16,
@@ -161,11 +163,25 @@ def test_options_reach_the_report(tmp_path: Path) -> None:
         "threshold": 0.25,
         "bits": 16,
         "interval_level": 0.95,
+        "interval_over": "images",
         "n_resamples": 7,
         "seed": 9,
     }
     assert written["maps"]["attention"]["image_threshold"] == 0.55
+    assert written["maps"]["attention"]["false_positive_area_threshold"] == 0.75
     assert handler.write()["maps"] == written["maps"]
+
+
+def test_the_patient_of_the_batch_makes_the_groups(tmp_path: Path) -> None:
+    items, engine = _items(), _engine()
+    for number, item in enumerate(items):
+        item["patient"] = f"p{number // 2}"
+    ReportHandler(tmp_path, n_resamples=20).attach(engine)
+    engine.run([items])
+    written = (tmp_path / "report.json").read_text() + (tmp_path / "report.md").read_text()
+    assert '"interval_over": "patients"' in written
+    assert "bootstrap interval over patients (20 resamples" in written
+    assert '"p1"' not in written
 
 
 def test_a_failed_write_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +231,7 @@ def test_an_output_that_was_not_decollated_is_an_error(tmp_path: Path) -> None:
     [
         ({"n_resamples": 0}, "n_resamples is 0, expected at least 1"),
         ({"image_thresholds": {"class": 0.5}}, r"image_thresholds names \['class'\], expected only maps of"),
+        ({"area_thresholds": {"class": 0.5}}, r"area_thresholds is \{'class': 0.5\}, expected finite scores for maps"),
         ({"image_quantile": 2.0}, "image_quantile is 2.0"),
         ({"threshold": float("nan")}, "threshold is nan"),
         ({"bits": 4}, "bits is 4"),

@@ -9,7 +9,8 @@ import math
 import torch
 
 from monai_cavga.handlers.report_text import scores_to_csv, to_markdown
-from monai_cavga.metrics.evaluation import Evaluation, accumulate, summarise
+from monai_cavga.metrics.evaluation import Evaluation, accumulate
+from monai_cavga.metrics.summary import summarise
 
 NAMES = ['left, "eye"', "=1+1", "Ärzte\n2"]
 
@@ -30,14 +31,20 @@ def test_table() -> None:
     header, rule, row = (line for line in lines if line.startswith("|"))
     assert header.count("|") == rule.count("|") == row.count("|")
     cells = dict(zip(header.split(" | "), row.split(" | "), strict=True))
-    assert cells["pixel AUROC"] == "1.000 ± 0"
+    assert cells["pixel AUROC"] == cells["AUPRO"] == "1.000 [1.000, 1.000]"
+    assert cells["pixel AP"] == "1.000 ± 0"
+    assert cells["FROC"] == "1.000"
+    # of 6 pixels, 1 of the first image and all of the second are at or above 0.5
+    assert cells["false-positive area, worst"] == "1.000"
+    assert cells["false-positive area"].startswith("0.583 [0.167, ")
     assert cells["iou@0.5 pooled"] == "0.154"  # 2 anomalous pixels, 1 + 6 + 6 of 18 at or above 0.5
     assert cells["iou@0.5 images"] == "0.333 [0.333, 0.333]"
     assert cells["image AUROC"] == "1.000 [1.000, 1.000]"
     assert cells["accuracy calibrated |"] == "1.000 |"
     text = "\n".join(lines)
     assert "2 normal, 1 anomalous, 0 without a label" in text
-    assert "20 resamples, seed 4" in text
+    assert "over images (20 resamples, seed 4)" in text
+    assert "Threshold of the false-positive area: 0.5." in text
     assert "16 normal and 2 anomalous pixels, 1 regions in 1 images" in text
     assert "Not in the evaluator's output: class." in text
     assert "nan" not in text
@@ -48,6 +55,7 @@ def test_gaps_have_reasons() -> None:
     assert "| attention | – | – | – |" in text
     assert "- no pixel_auroc: AUROC is undefined: 18 normal and 0 anomalous scores" in text
     assert "- no image_auroc: " in text
+    assert "- no froc: FROC is undefined: 0 lesions in 3 images" in text
     assert "accuracy calibrated" not in text
 
 

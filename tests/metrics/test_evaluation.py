@@ -1,25 +1,20 @@
-"""All numbers of a test set at once: each is the one its own function gives, and none crashes the others."""
+"""What is kept of a test set, image by image, and over processes."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from monai_cavga.metrics import (
-    PixelHistogram,
-    RegionHistogram,
-    balanced_accuracy,
-    bootstrap_interval,
-    image_auroc,
-    image_score,
-    paper_accuracy,
-    sensitivity_at_specificity,
-)
-from monai_cavga.metrics.evaluation import Evaluation, accumulate, summarise
+from monai_cavga.metrics import FrocHistogram, false_positive_area
+from monai_cavga.metrics.evaluation import Evaluation, accumulate
+from monai_cavga.metrics.summary import summarise
 
 Item = dict[str, Any]
 
@@ -58,117 +53,6 @@ def _evaluated(items: list[Item], maps: tuple[str, ...] = ("attention", "residua
     return evaluation
 
 
-def test_every_number_is_that_of_its_own_function() -> None:
-    items = _items()
-    report = summarise(_evaluated(items), n_resamples=50, seed=3, image_thresholds={"attention": 0.75})
-    assert report["n_images"] == {"normal": 8, "anomalous": 4, "unlabelled": 0}
-    assert report["settings"]["image_quantile"] == 0.9
-    assert report["maps_absent"] == []
-    labels = [int(item["label"]) for item in items]
-    for key in ("attention", "residual"):
-        row = report["maps"][key]
-        pixels, regions, scores, ious = PixelHistogram(), RegionHistogram(), [], []
-        for item in items:
-            ious.append(pixels.update(item[key], item["mask"]).iou)
-            regions.update(item[key], item["mask"])
-            scores.append(image_score(item[key], fov=item["fov"], quantile=0.9))
-        expected = {
-            "pixel_auroc": pixels.auroc(),
-            "pixel_auroc_error": pixels.auroc_error(),
-            "pixel_ap": pixels.average_precision(),
-            "pixel_ap_error": pixels.average_precision_error(),
-            "iou@0.5_pooled": pixels.iou_pooled(),
-            "iou@0.5_images": pixels.iou_images(),
-            "iou_oracle_pooled": pixels.iou_oracle_pooled().value,
-            "iou_oracle_pooled_threshold": pixels.iou_oracle_pooled().threshold,
-            "iou_oracle_images": pixels.iou_oracle_images().value,
-            "iou_oracle_images_threshold": pixels.iou_oracle_images().threshold,
-            "aupro": regions.aupro(),
-            "image_auroc": image_auroc(scores, labels),
-            "accuracy_paper": paper_accuracy(scores, labels),
-            "sensitivity_at_95_specificity_oracle": sensitivity_at_specificity(scores, labels),
-            "n_images_normal": 8,
-            "n_images_anomalous": 4,
-            "n_images_with_anomalous_pixels": 4,
-            "n_pixels_anomalous": 4 * (32 + 6),
-            "n_pixels_normal": sum(int((item["mask"] == 0).sum()) for item in items),
-            "n_regions": 8,
-            "reasons": {},
-        }
-        assert {name: row[name] for name in expected} == expected
-        assert row["image_auroc_interval"] == list(
-            bootstrap_interval(image_auroc, [scores, labels], n_resamples=50, seed=3)[:2]
-        )
-        lesions = [iou for iou in ious if not np.isnan(iou)]
-        assert row["iou@0.5_images_interval"] == list(
-            bootstrap_interval(np.mean, [lesions], n_resamples=50, seed=3)[:2]
-        )
-        if key == "attention":
-            assert row["accuracy_calibrated"] == balanced_accuracy(scores, labels, threshold=0.75)
-        else:
-            assert "accuracy_calibrated" not in row
-    json.dumps(report, allow_nan=False)
-
-
-def test_the_threshold_names_the_metric() -> None:
-    evaluation = Evaluation(["attention"], threshold=0.25)
-    accumulate(evaluation, _items()[0], name="a")
-    assert "iou@0.25_pooled" in summarise(evaluation, n_resamples=1)["maps"]["attention"]
-
-
-def test_order_of_images_does_not_matter() -> None:
-    items = _items()
-    forward, backward = (summarise(_evaluated(i), n_resamples=1)["maps"]["attention"] for i in (items, items[::-1]))
-    for name, value in forward.items():
-        if isinstance(value, float):
-            assert backward[name] == pytest.approx(value, abs=1e-12), name
-
-
-def test_normal_images_only() -> None:
-    items = [item for item in _items() if not item["label"]]
-    report = summarise(_evaluated(items))
-    row = report["maps"]["attention"]
-    for name in ("pixel_auroc", "pixel_ap", "iou@0.5_pooled", "iou@0.5_images", "iou_oracle_pooled", "aupro"):
-        assert row[name] is None
-        assert "0 anomalous" in row["reasons"][name]
-    assert "8 normal and 0 anomalous images" in row["reasons"]["image_auroc"]
-    for name in ("image_auroc_interval", "iou@0.5_images_interval", "iou_oracle_images_threshold", "accuracy_paper"):
-        assert row[name] is None
-    json.dumps(report, allow_nan=False)
-
-
-def test_labels_without_masks() -> None:
-    items = _items()
-    for item in items:
-        del item["mask"], item["fov"]
-    row = summarise(_evaluated(items), n_resamples=10)["maps"]["attention"]
-    assert row["pixel_auroc"] is None
-    assert "0 normal and 0 anomalous scores" in row["reasons"]["pixel_auroc"]
-    assert row["image_auroc"] is not None
-    assert row["n_pixels_normal"] == row["n_pixels_anomalous"] == 0
-
-
-def test_masks_without_labels() -> None:
-    items = _items()
-    for item in items:
-        del item["label"]
-    items[0]["label"] = -1
-    report = summarise(_evaluated(items), n_resamples=10)
-    assert report["n_images"] == {"normal": 0, "anomalous": 0, "unlabelled": 12}
-    assert report["maps"]["attention"]["pixel_auroc"] is not None
-    assert "0 normal and 0 anomalous images" in report["maps"]["attention"]["reasons"]["image_auroc"]
-
-
-def test_one_anomalous_image_has_a_value_but_perhaps_no_interval() -> None:
-    evaluation = _evaluated([_items()[0], _items()[1]])
-    row = summarise(evaluation, n_resamples=1, seed=1)["maps"]["attention"]
-    assert row["image_auroc"] is not None
-    drawn = [summarise(evaluation, n_resamples=1, seed=s)["maps"]["attention"] for s in range(8)]
-    without = [row for row in drawn if row["image_auroc_interval"] is None]
-    assert 0 < len(without) < 8
-    assert "interval is undefined" in without[0]["reasons"]["image_auroc_interval"]
-
-
 def test_a_map_that_is_absent_is_named_and_one_that_is_partly_absent_is_counted_where_it_is() -> None:
     items = _items()
     for item in items[:5]:
@@ -183,10 +67,17 @@ def test_a_map_that_is_absent_is_named_and_one_that_is_partly_absent_is_counted_
 
 
 def test_a_copy_over_all_processes_of_one_process_is_equal() -> None:
-    evaluation = _evaluated(_items())
+    items = _items()
+    del items[2]["residual"]
+    items[3]["patient"] = "p"
+    evaluation = _evaluated(items)
     total = evaluation.synced()
+    assert total.patients == evaluation.patients == ["", "", "", "p", *[""] * 8]
     assert total.names == evaluation.names
     assert summarise(total, n_resamples=10) == summarise(evaluation, n_resamples=10)
+    for key in evaluation.maps:
+        for mine, theirs in zip(total.compact[key], evaluation.compact[key], strict=True):
+            assert torch.equal(mine, theirs)
     assert evaluation.emptied().names == []
     assert evaluation.emptied().image_quantile == 0.9
 
@@ -220,3 +111,92 @@ def test_the_error_names_image_and_map_but_not_the_name(key: str, value: torch.T
     with pytest.raises(ValueError, match=message) as caught:
         accumulate(evaluation, {**second, key: value}, name="Jane Doe")
     assert "Jane" not in str(caught.value)
+
+
+def test_area_of_normal_images_inside_the_field_of_view() -> None:
+    items = _items(6)
+    evaluation = Evaluation(["attention", "residual"], area_thresholds={"residual": 3.0})
+    items[1]["mask"][:, :8] = -1  # smaller than the field of view
+    del items[2]["mask"]
+    items[4]["label"] = -1  # nobody says that it is normal but its mask
+    items[5]["label"] = -1
+    del items[5]["mask"]
+    for number, item in enumerate(items):
+        accumulate(evaluation, item, name=str(number))
+    assert evaluation.areas.shape == (6, 2)
+    for column, (key, threshold) in enumerate((("attention", 0.5), ("residual", 3.0))):
+        inside = {1: items[1]["mask"] >= 0, 2: items[2]["fov"], 4: items[4]["fov"]}
+        for number, item in enumerate(items):
+            area = evaluation.areas[number, column]
+            if number in inside:
+                assert area == false_positive_area(item[key], threshold=threshold, fov=inside[number])
+            else:
+                assert np.isnan(area)
+    assert evaluation.emptied().area_thresholds == {"attention": 0.5, "residual": 3.0}
+
+
+def test_candidates_are_looked_for_inside_the_field_of_view_only() -> None:
+    items = _items()
+    evaluation, expected = Evaluation(["attention"]), FrocHistogram()
+    for number, item in enumerate(items):
+        expected.update(item["attention"], item["mask"])
+        unbounded = torch.where(item["mask"] < 0, 0, item["mask"])
+        accumulate(evaluation, {**item, "mask": unbounded.to(torch.uint8)}, name=str(number))
+    assert evaluation.frocs["attention"].sensitivities() == expected.sensitivities()
+
+
+def test_groups_are_of_patients_and_of_images_without_one() -> None:
+    evaluation = Evaluation(["attention"])
+    for number, patient in enumerate(["a", None, 7, "a", None]):
+        accumulate(evaluation, {**_items(1)[0], "patient": patient}, name=str(number))
+        assert (evaluation.groups is None) is False
+    groups = evaluation.groups
+    assert groups is not None
+    assert groups[0] == groups[3]
+    assert len(set(groups.tolist())) == 4
+    assert _evaluated(_items(2)).groups is None
+
+
+@pytest.mark.parametrize("thresholds", [{"class": 0.5}, {"attention": float("nan")}])
+def test_area_thresholds_of_other_maps_or_values_are_refused(thresholds: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"area_thresholds is .*, expected finite scores for maps of"):
+        Evaluation(["attention"], area_thresholds=thresholds)
+
+
+WORKER = """
+import sys, json, torch, torch.distributed as dist
+from monai_cavga.metrics.evaluation import Evaluation, accumulate
+from monai_cavga.metrics.summary import summarise
+store, rank, world = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+torch.set_num_threads(1)
+if world > 1:
+    dist.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=world)
+evaluation = Evaluation(["attention"])
+for number in (range(5) if world == 1 else (range(3), range(3, 5))[rank]):
+    anomaly_map = torch.rand(1, 9 + number, 14, generator=torch.Generator().manual_seed(number))
+    mask = torch.zeros(1, 9 + number, 14)
+    mask[:, 2:4, 3:6] = number % 2
+    item = {"attention": anomaly_map, "mask": mask, "label": number % 2, "patient": number // 2}
+    accumulate(evaluation, item, name=f"eye {number}")
+print(json.dumps(summarise(evaluation.synced(), n_resamples=50)))
+if world > 1:
+    dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_report_what_one_reports(tmp_path: Path) -> None:
+    def start(rank: int, world: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", WORKER, str(tmp_path / "store"), str(rank), str(world)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    reports = []
+    for process in [start(0, 1), start(0, 2), start(1, 2)]:
+        out, err = process.communicate(timeout=180)
+        assert process.returncode == 0, err
+        reports.append(json.loads(out.splitlines()[-1]))
+    alone, first, second = reports
+    assert first == second
+    assert alone["settings"] == first["settings"]
+    for name, value in alone["maps"]["attention"].items():
+        assert first["maps"]["attention"][name] == pytest.approx(value, abs=1e-9), name

@@ -15,6 +15,7 @@ from monai_cavga.metrics import (
     PaperAccuracy,
     UndefinedMetricError,
     balanced_accuracy,
+    false_positive_area,
     image_auroc,
     image_score,
     paper_accuracy,
@@ -76,6 +77,21 @@ def test_score_refusals(fov: torch.Tensor | None, quantile: float, message: str)
     anomaly_map[0, 1, 2] = float("nan")
     with pytest.raises(ValueError, match=message):
         image_score(anomaly_map, fov=fov, quantile=quantile)
+
+
+def test_false_positive_area_by_hand() -> None:
+    anomaly_map = MetaTensor(torch.tensor([[[0.2, 0.5, 0.4, 0.9, float("nan")]]]))
+    fov = torch.tensor([[[1, 1, 1, 1, 0]]])
+    assert false_positive_area(anomaly_map, threshold=0.5, fov=fov) == 0.5
+    assert false_positive_area(anomaly_map, threshold=1.0, fov=fov) == 0.0
+    assert false_positive_area(torch.ones(1, 2, 3), threshold=1.0) == 1.0
+
+
+def test_false_positive_area_refusals() -> None:
+    with pytest.raises(ValueError, match="threshold is inf, expected a finite score"):
+        false_positive_area(torch.zeros(1, 2, 3), threshold=float("inf"))
+    with pytest.raises(ValueError, match="fov has 0 pixels inside"):
+        false_positive_area(torch.zeros(1, 2, 3), threshold=0.5, fov=torch.zeros(1, 2, 3))
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from monai_cavga.metrics import UndefinedMetricError, bootstrap_interval, image_auroc
+from monai_cavga.metrics.interval import percentile_interval, resample_weights
 
 VALUES = np.random.default_rng(0).normal(3.0, 2.0, 200)
 
@@ -82,3 +83,39 @@ def test_too_few_resamples_with_a_value() -> None:
 def test_refusals(arrays: list[list[float]], options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         bootstrap_interval(np.mean, arrays, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("n_groups", [None, 17])
+def test_weights_are_the_draws_of_the_loop(n_groups: int | None) -> None:
+    values = VALUES[:53]
+    groups = None if n_groups is None else np.arange(53) * 7 % n_groups
+    weights = resample_weights(53, groups=groups, n_resamples=40, seed=6)
+    assert weights.shape == (40, 53)
+    means = weights @ values / weights.sum(1)
+    expected = bootstrap_interval(np.mean, [values], groups=groups, n_resamples=40, seed=6)
+    assert percentile_interval(means) == pytest.approx(expected)
+
+
+def test_weights_are_whole_and_equal_within_a_patient() -> None:
+    weights = resample_weights(4, groups=["a", "b", "a", "c"], n_resamples=30)
+    assert (weights == weights.round()).all()
+    assert (weights[:, 0] == weights[:, 2]).all()
+    assert (weights[:, [0, 1, 3]].sum(1) == 3).all()
+
+
+def test_resamples_without_a_value_are_left_out_of_the_percentiles() -> None:
+    assert percentile_interval([1.0, float("nan"), 1.0]) == (1.0, 1.0, 2)
+    for values in ([], [float("nan"), float("nan"), 1.0]):
+        with pytest.raises(UndefinedMetricError, match=f"of {len(values)} resamples have a value"):
+            percentile_interval(values)
+
+
+def test_refusals_of_the_parts() -> None:
+    with pytest.raises(ValueError, match=r"groups has shape \(2,\) for 3 images"):
+        resample_weights(3, groups=[0, 1])
+    with pytest.raises(ValueError, match="for 0 images, expected one for each of at least one"):
+        resample_weights(0)
+    with pytest.raises(ValueError, match="n_resamples is 0, expected at least 1"):
+        resample_weights(3, n_resamples=0)
+    with pytest.raises(ValueError, match="level is 1, expected a share between 0 and 1"):
+        percentile_interval([1.0], level=1)

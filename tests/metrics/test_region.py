@@ -11,6 +11,7 @@ from torch import Tensor
 
 from monai_cavga.metrics import AUPRO, RegionHistogram, UndefinedMetricError
 from monai_cavga.metrics.binning import item_histograms
+from monai_cavga.metrics.region import item_region_mass
 
 Items = list[tuple[Tensor, Tensor]]
 
@@ -144,7 +145,8 @@ def test_an_ascending_transform_changes_nothing_but_the_bins() -> None:
 def test_counts_at_hand_give_the_same() -> None:
     histogram = RegionHistogram()
     for anomaly_map, mask in _items(5):
-        histogram.update(anomaly_map, mask, counts=item_histograms(anomaly_map, mask))
+        mass = item_region_mass(anomaly_map, mask)
+        histogram.update(anomaly_map, mask, counts=item_histograms(anomaly_map, mask), mass=mass)
     assert histogram.aupro() == _filled(_items(5)).aupro()
 
 

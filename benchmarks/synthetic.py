@@ -1,0 +1,192 @@
+"""Made anomalies, then a few labels, then calibration: every protocol, seed and budget of labels, and their table.
+
+``python benchmarks/synthetic.py run --protocol retina --data IDRID --weights FILE --seeds 0 1 2 --labelled 0 4 20 244``
+trains what is not finished (a killed training resumes), calibrates, evaluates on the test set, and writes
+``benchmarks/results/synthetic_<protocol>_k<labelled>_seed<n>.json`` and ``.png``. The model without labels comes first
+for each seed: it is the teacher and the beginning of the others. ``collect`` makes ``synthetic_<protocol>.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from reporting import HERE, RESULTS, cell, machine
+
+from monai_cavga.bundle import BundleDirectoryWorkflow
+from monai_cavga.handlers.files import write_atomic
+
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "retina": {"bundle": "idrid", "options": {}, "weak_epochs": 12},
+    "screw": {"bundle": "mvtad", "options": {"category": "screw"}, "weak_epochs": 8},
+}
+COLUMNS = {
+    "pixel AUROC": "pixel_auroc",
+    "AUPRO": "aupro",
+    "IoU* pooled": "iou_oracle_pooled",
+    "IoU@0.5 pooled": "iou@0.5_pooled",
+    "image AUROC": "image_auroc",
+}
+COMMAND = (
+    "python benchmarks/synthetic.py run --protocol {protocol} --data DIR --weights FILE "
+    "--seeds {seed} --labelled {labelled}"
+)
+
+
+def bundle(protocol: str, run_id: str, **overrides: Any) -> None:
+    """One run of the protocol's bundle, the same as ``python -m monai_cavga run``."""
+    folder = HERE.parent / "bundles" / PROTOCOLS[protocol]["bundle"]
+    workflow = BundleDirectoryWorkflow(folder, run_id=run_id, logging_file=False, **overrides)
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+
+
+def one(args: argparse.Namespace, seed: int, labelled: float) -> None:
+    """Train, calibrate and evaluate one model, whatever of it is not done yet."""
+    protocol = args.protocol
+    name = f"k{labelled:g}"
+    work = args.work / protocol / name / f"seed{seed}"
+    work.mkdir(parents=True, exist_ok=True)
+    common: dict[str, Any] = {
+        "dataset_dir": str(args.data),
+        "seed": seed,
+        "labelled": labelled,
+        "model_file": str(work / "model.pt"),
+        "state_file": str(work / "state.pt"),
+        "output_dir": str(work / "log"),
+        "calibration_file": str(work / "calibration.safetensors"),
+        "deployed_file": str(work / "model.safetensors"),
+        **PROTOCOLS[protocol]["options"],
+    }
+    training: dict[str, Any] = {"encoder_weights": args.weights, **args.set}
+    if labelled:
+        teacher = str(args.work / protocol / "k0" / f"seed{seed}" / "model.pt")
+        training |= {"teacher_file": teacher, "initial_file": teacher, "supervision": "mixed"}
+        training |= {"epochs": PROTOCOLS[protocol]["weak_epochs"]}
+    steps = {
+        "synthetic_training": training,
+        "calibrating": {},
+        "synthetic_evaluating": {"evaluation_dir": str(work / "eval")},
+    }
+    for step, options in steps.items():
+        done = work / f"{step}.json"
+        if done.is_file():
+            continue
+        print(f"{protocol} {name} seed {seed}: {step} in {work}", flush=True)
+        start = time.monotonic()
+        bundle(protocol, step, **common, **options)
+        note = {"seconds": round(time.monotonic() - start), **machine()}
+        write_atomic(done, json.dumps(note).encode())
+    write_result(protocol, seed, labelled, work=work, overrides=training)
+
+
+def write_result(protocol: str, seed: int, labelled: float, *, work: Path, overrides: Mapping[str, Any]) -> None:
+    """One JSON for a finished model, and its contact sheet."""
+    shown = {key: value for key, value in overrides.items() if not key.endswith(("_file", "weights"))}
+    result = {
+        "protocol": protocol,
+        "labelled": labelled,
+        "seed": seed,
+        "command": COMMAND.format(protocol=protocol, seed=seed, labelled=f"{labelled:g}"),
+        "overrides": shown,
+        "steps": {
+            step: json.loads((work / f"{step}.json").read_text())
+            for step in ("synthetic_training", "calibrating", "synthetic_evaluating")
+        },
+        "calibration": json.loads((work / "calibration.json").read_text()),
+        "report": json.loads((work / "eval" / "report.json").read_text(encoding="utf-8")),
+    }
+    name = f"synthetic_{protocol}_k{labelled:g}_seed{seed}"
+    write_atomic(RESULTS / f"{name}.json", (json.dumps(result, indent=2) + "\n").encode())
+    sheet = next(iter(sorted((work / "eval").glob("*sheet*.png"))), None)
+    if sheet is not None:
+        shutil.copyfile(sheet, RESULTS / f"{name}.png")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Everything asked for, the model without labels first."""
+    for seed in args.seeds:
+        for labelled in sorted({0.0, *args.labelled}) if any(args.labelled) else [0.0]:
+            one(args, seed, int(labelled) if labelled == int(labelled) else labelled)
+    collect(args)
+
+
+def collect(args: argparse.Namespace) -> None:
+    """Write the protocol's table from its result files."""
+    paths = sorted(RESULTS.glob(f"synthetic_{args.protocol}_k*_seed*.json"))
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    if not results:
+        sys.exit(f"no results of {args.protocol} in {RESULTS}: run it first")
+    results.sort(key=lambda result: (result["labelled"], result["seed"]))
+    lines = [
+        f"# {args.protocol}: made anomalies, labels, calibration",
+        "",
+        f"Made by `python benchmarks/synthetic.py collect --protocol {args.protocol}` from the JSON files beside it. "
+        "Maps compared at the source's size, inside the field of view where there is one. `*`: threshold chosen on the "
+        "test set (oracle). Brackets: 95 % bootstrap interval over images. Anomaly relative to the training normals; "
+        "research use, not for diagnosis.",
+        "",
+        f"| labels | seed | map | {' | '.join(COLUMNS)} |",
+        "|" + "---|" * (len(COLUMNS) + 3),
+    ]
+    for result in results:
+        for name, values in result["report"]["maps"].items():
+            cells = [cell(values, key) for key in COLUMNS.values()]
+            lines.append(f"| {result['labelled']:g} | {result['seed']} | {name} | {' | '.join(cells)} |")
+    lines += ["", f"| labels | seeds | map | {' | '.join(COLUMNS)} |", "|" + "---|" * (len(COLUMNS) + 3)]
+    for labelled in sorted({result["labelled"] for result in results}):
+        group = [result for result in results if result["labelled"] == labelled]
+        for name in group[0]["report"]["maps"]:
+            values = [[each["report"]["maps"][name].get(key) for each in group] for key in COLUMNS.values()]
+            cells = ["–" if None in row else f"{np.mean(row):.3f} ± {np.std(row):.3f}" for row in values]
+            lines.append(f"| {labelled:g} | {len(group)} | {name} | {' | '.join(cells)} |")
+    lines += ["", "| labels | seed | training | calibration | CPU | threads | date | trained at |", "|" + "---|" * 8]
+    for result in results:
+        steps = result["steps"]
+        place = steps["synthetic_training"]
+        lines.append(
+            f"| {result['labelled']:g} | {result['seed']} | {place['seconds'] / 60:.0f} min | "
+            f"{steps['calibrating']['seconds'] / 60:.0f} min | {place['cpu']}, {place['cores']} cores | "
+            f"{place['threads']} | {place['date']} | {place['commit'][:10]} |"
+        )
+    write_atomic(RESULTS / f"synthetic_{args.protocol}.md", ("\n".join(lines) + "\n").encode())
+    print(f"wrote {RESULTS / f'synthetic_{args.protocol}.md'} from {len(results)} runs")
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, _, value = text.partition("=")
+    return key, json.loads(value)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    runner = commands.add_parser("run", help="train, calibrate, evaluate, collect")
+    runner.add_argument("--data", type=Path, required=True, help="data set folder")
+    runner.add_argument("--weights", default="imagenet", help="file of ResNet-18 weights; default: torchvision's")
+    runner.add_argument("--seeds", nargs="+", type=int, default=[0])
+    runner.add_argument("--labelled", nargs="+", type=float, default=[0.0], help="labelled anomalous images")
+    runner.add_argument("--work", type=Path, default=Path("runs/synthetic"), help="models and logs")
+    runner.add_argument("--set", nargs="+", type=_setting, default=[], metavar="KEY=JSON", help="training overrides")
+    runner.set_defaults(run=run)
+    table = commands.add_parser("collect", help="table from the result files")
+    table.set_defaults(run=collect)
+    for each in (runner, table):
+        each.add_argument("--protocol", choices=list(PROTOCOLS), required=True)
+    args = parser.parse_args()
+    if args.command == "run":
+        args.set = dict(args.set)
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()
