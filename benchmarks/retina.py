@@ -8,12 +8,7 @@ evaluates each variant and seed, and writes ``benchmarks/results/retina_<variant
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -22,14 +17,13 @@ from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
+from reporting import HERE, RESULTS, cell, machine
 
 from monai_cavga.bundle import BundleDirectoryWorkflow
 from monai_cavga.handlers.files import save_png, write_atomic
 from monai_cavga.handlers.panels import contact_sheet, panel
 from monai_cavga.metrics import PixelHistogram
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
 BUNDLE = HERE.parent / "bundles" / "idrid"
 # What differs from the bundle's defaults: sized for two CPU cores. 256 x 384 pixels, three ResNet stages (stride 16).
 COMMON: dict[str, Any] = {"batch_size": 4, "discriminator_channels": 32}
@@ -142,26 +136,6 @@ def run_bundle(run_id: str, *, handlers: list[Any] | None = None, **overrides: A
     workflow.finalize()
 
 
-def machine() -> dict[str, Any]:
-    """Where and with what a number was measured."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    commit = subprocess.run(
-        ["git", "-C", str(HERE), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    packages = ("torch", "monai", "pytorch-ignite", "numpy", "scikit-image")
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
-        "commit": commit,
-        "date": datetime.date.today().isoformat(),
-    }
-
-
 def run(args: argparse.Namespace) -> None:
     """Train and evaluate everything asked for."""
     for seed in args.seeds:
@@ -232,15 +206,6 @@ def collect(args: argparse.Namespace) -> None:
         lines.append(f"| {row['method']} | {row['input']} | {row['labels']} | {' | '.join(numbers)} |")
     write_atomic(RESULTS / "retina.md", ("\n".join(lines) + "\n").encode())
     print(f"wrote {RESULTS / 'retina.md'} from {len(results)} runs")
-
-
-def cell(values: Mapping[str, Any], key: str) -> str:
-    """A number, with its interval where there is one."""
-    if values.get(key) is None:
-        return "–"
-    interval = values.get(f"{key}_interval")
-    low_high = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-    return f"{values[key]:.3f}{low_high}"
 
 
 def main() -> None:

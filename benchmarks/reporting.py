@@ -1,0 +1,44 @@
+"""What every benchmark writes beside its numbers: where they were measured, and how a table shows them."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what a number was measured."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    commit = subprocess.run(
+        ["git", "-C", str(HERE), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    packages = ("torch", "monai", "pytorch-ignite", "numpy", "scikit-image")
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "commit": commit,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def cell(values: Mapping[str, Any], key: str) -> str:
+    """A number, with its interval where there is one."""
+    if values.get(key) is None:
+        return "–"
+    interval = values.get(f"{key}_interval")
+    low_high = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+    return f"{values[key]:.3f}{low_high}"
