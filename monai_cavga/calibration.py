@@ -33,6 +33,7 @@ __all__ = ["FUSION_GRID", "CalibrationError", "Calibrator", "GaussianStatistics"
 FUSION_GRID = ((1.0, 0.0), (1.0, 0.2), (1.0, 0.5), (0.5, 1.0), (0.0, 1.0))
 LEVELS = (0.5, 0.9, 0.99, 0.995, 0.999, 0.9999)
 _SAMPLE = 4096  # positions kept of a held-out image
+_PRIOR_IMAGES = 5.0  # a position counts as if it had been average in so many more images
 _SHRINKAGE = 1e-4  # of the mean variance, added to every variance before the inverse
 
 
@@ -131,6 +132,7 @@ class Calibrator:
         self.localizer.to(self.device).eval()
         with torch.no_grad():
             positions = self._fit()
+            self._positions()
             levels = self._scale()
             scores = self._choose()
             self._threshold()
@@ -166,6 +168,24 @@ class Calibrator:
         self.localizer.distance.whitening.copy_(whitening)
         return statistics.count
 
+    def _positions(self) -> None:
+        """What training normals have at each position: a camera's dust, the rim of its field of view.
+
+        For the class logit the logarithm of how much more often C calls a position anomalous on normal images than it
+        does elsewhere, for the distance the excess over its mean; both at least 0, and 0 where nothing is known.
+        """
+        total, count = torch.zeros(1), torch.zeros(1)
+        for batch in tqdm(self.fit_loader, desc="positions", unit="batch"):
+            parts, inside = self._parts(batch)
+            values = torch.cat([parts[:, :1].sigmoid(), parts[:, 1:]], dim=1) * inside
+            total = total + values.sum(dim=0).cpu()
+            count = count + inside.sum(dim=0).cpu()
+        overall = total.sum(dim=(1, 2), keepdim=True) / count.sum().clamp(min=1)
+        mean = (total + _PRIOR_IMAGES * overall) / (count + _PRIOR_IMAGES)
+        mean = F.avg_pool2d(mean[None], 3, stride=1, padding=1, count_include_pad=False)[0]
+        position = torch.stack([(mean[0] / overall[0].clamp(min=1e-6)).log(), mean[1] - overall[1]])
+        self.localizer.position = (position.clamp(min=0) * (count > 0)).to(self.device)
+
     def _parts(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Class logit and latent distance at the finer size ``(B, 2, h, w)``, and the field of view there."""
         image, inside = self._image(batch)
@@ -181,7 +201,7 @@ class Calibrator:
         kept: list[Tensor] = []
         for batch in tqdm(self.normal_loader, desc="held-out normals", unit="batch"):
             parts, inside = self._parts(batch)
-            for each, known in zip(parts, inside, strict=True):
+            for each, known in zip(self.localizer.relative(parts), inside, strict=True):
                 values = each[:, known[0]].T.cpu()  # (n, 2)
                 kept.append(values[random.permutation(len(values))[:_SAMPLE]])
         self.values = torch.cat(kept).double().numpy()  # (images * 4096 at most, 2)
@@ -205,7 +225,7 @@ class Calibrator:
             scores: list[list[float]] = [[] for _ in grid]
             labels: list[int] = []
             for batch in tqdm(loader, desc=f"made anomalies ({name})", unit="batch"):
-                parts, _ = self._parts(batch)
+                parts = self.localizer.relative(self._parts(batch)[0])
                 parts = (parts - self.localizer.centre[:, None, None]) / self.localizer.scale[:, None, None]
                 for each, mask in zip(parts.cpu(), _plain(batch["mask"]), strict=True):
                     labels.append(int((mask == 1).any()))
@@ -252,6 +272,8 @@ def load_calibration(localizer: CAVGALocalizer, path: str | Path) -> None:
     except (SafetensorError, OSError) as error:
         raise CalibrationError(f"calibration {path} cannot be read: make it again") from error
     own = _buffers(localizer)
+    if state.get("position", torch.zeros(())).ndim == 3 and state["position"].shape[0] == 2:
+        localizer.position = own["position"] = torch.zeros_like(state["position"], device=own["position"].device)
     for name, buffer in own.items():
         if name not in state or state[name].shape != buffer.shape:
             got = f"shape {tuple(state[name].shape)}" if name in state else "nothing"
@@ -263,7 +285,7 @@ def load_calibration(localizer: CAVGALocalizer, path: str | Path) -> None:
 
 
 def _buffers(localizer: CAVGALocalizer) -> dict[str, Tensor]:
-    own = {name: getattr(localizer, name) for name in ("centre", "scale", "weight", "threshold")}
+    own = {name: getattr(localizer, name) for name in ("centre", "scale", "weight", "threshold", "position")}
     return {**own, "mean": localizer.distance.mean, "whitening": localizer.distance.whitening}
 
 

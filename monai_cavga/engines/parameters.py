@@ -13,7 +13,7 @@ def parameter_groups(network: Any, *, learning_rate: float, encoder_learning_rat
     """Two groups for an optimiser: the pretrained encoder, slowly, and everything else.
 
     The encoder's first convolution and its BatchNorm keep their values, and so do parameters that the network's
-    options leave without a loss (the latent's without a decoder).
+    options leave without a loss (the latent's with neither a decoder nor a classifier on it).
 
     Args:
         network: `CAVGA`; ``requires_grad`` of what does not learn is set to False.
@@ -25,7 +25,7 @@ def parameter_groups(network: Any, *, learning_rate: float, encoder_learning_rat
         stem = getattr(encoder, name, None)
         if isinstance(stem, nn.Module):
             stem.requires_grad_(False)
-    if network.decoder is None:
+    if network.decoder is None and network.classifier is None:
         network.latent.requires_grad_(False)
     slow = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     known = {id(parameter) for parameter in encoder.parameters()}

@@ -132,8 +132,8 @@ class PyramidClassifier(nn.Module):
         """Features of the stages, each ``(B, C_s, h_s, w_s)``, to z ``(B, width, h_1, w_1)``, >= 0."""
         size = pyramid[0].shape[-2:]
         total = pyramid[0].new_zeros(1)
-        for features, project in zip(pyramid, self.project):  # noqa: B905 - TorchScript knows no strict
-            part = project(features)
+        for k, project in enumerate(self.project):  # TorchScript cannot zip a list with modules
+            part = project(pyramid[k])
             if part.shape[-2:] != size:
                 part = F.interpolate(part, size=size, mode="bilinear", align_corners=False)
             total = total + part

@@ -19,8 +19,9 @@ class CAVGALocalizer(nn.Module):
 
     Beside the network's own maps (`CAVGA.anomaly_maps`) it knows two that need a calibration
     (`monai_cavga.calibration`): ``"latent_distance"``, and ``"fused"``, the weighted sum of the class logit and the
-    latent distance, each centred and scaled by what it is on normal images (without a pyramid head the distance
-    alone), through a sigmoid that is 0.5 at the calibrated threshold.
+    latent distance, each less what training normals have at that position (dust on a camera's sensor, the rim of its
+    field of view), centred and scaled by what is left on held-out normals (without a pyramid head the distance alone),
+    through a sigmoid that is 0.5 at the calibrated threshold.
     Call ``.eval()`` first, as for any network with BatchNorm.
 
     Args:
@@ -44,7 +45,9 @@ class CAVGALocalizer(nn.Module):
         self.network = network
         self.maps: list[str] = list(maps)
         self.distance = LatentDistance(sum(network.encoder.pyramid_channels[:3]))
-        # How 'fused' is made: (class logit, latent distance) minus centre, over scale, times weight, summed.
+        # How 'fused' is made: (class logit, latent distance) minus position and centre, over scale, times weight, summed.
+        self.position: Tensor
+        self.register_buffer("position", torch.zeros(2, 1, 1), persistent=False)
         self.centre: Tensor
         self.scale: Tensor
         self.weight: Tensor
@@ -83,9 +86,14 @@ class CAVGALocalizer(nn.Module):
     def fuse(self, class_logit: Tensor, distance: Tensor) -> Tensor:
         """The two maps, each ``(B, 1, h, w)`` of its own size, to their calibrated sum in (0, 1) at the finer one's."""
         distance = F.interpolate(distance, size=class_logit.shape[-2:], mode="bilinear", align_corners=False)
-        both = (torch.cat([class_logit, distance], dim=1) - self.centre[:, None, None]) / self.scale[:, None, None]
+        both = self.relative(torch.cat([class_logit, distance], dim=1))
+        both = (both - self.centre[:, None, None]) / self.scale[:, None, None]
         total = (both * self.weight[:, None, None]).sum(dim=1, keepdim=True)
         return torch.sigmoid(4 * (total - self.threshold))
+
+    def relative(self, both: Tensor) -> Tensor:
+        """Class logit and latent distance ``(B, 2, h, w)`` less what normals have at each position."""
+        return both - F.interpolate(self.position[None], size=both.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _upsample(small: Tensor, image: Tensor) -> Tensor:

@@ -163,7 +163,7 @@ class _Painter:
         darkened = np.minimum(below, below + dark * (background - below)) * (1 - dark * self.dark_hue[:, None])
         target = yellow[:, None] * (1 - share) + share * (0.5 * yellow + 0.5 * white)[:, None]
         target = np.maximum(target, background * 1.15)
-        painted = self.image.astype(np.float32)
+        painted = np.array(self.image, np.float32, order="C")  # so that reshape below gives a view
         painted.reshape(3, -1)[:, touched] = np.clip(darkened + bright * (target - darkened), 0, 1)
         mask = np.zeros(cover.shape, bool)
         mask.reshape(-1)[touched] = (cover.ravel()[touched] > _MASKED) & (background.max(axis=0) > 0.02)
