@@ -125,6 +125,10 @@ class Calibrator:
         tested = {str(item["image"]) for item in test_items}
         for name, loader in {"fit": fit_loader, "normal": normal_loader, **made_loaders}.items():
             _check_items(name, _items(loader), tested)
+        fit, normal = ({str(item["image"]) for item in _items(loader)} for loader in (fit_loader, normal_loader))
+        both = fit & normal
+        if both:
+            raise CalibrationError(f"fit and normal images share {min(both)}: hold normals out (validation_fraction)")
 
     def run(self) -> dict[str, Any]:
         """Calibrate, write model, calibration and JSON, and return what the JSON holds."""
@@ -259,11 +263,13 @@ class Calibrator:
 
 
 def load_calibration(localizer: CAVGALocalizer, path: str | Path) -> None:
-    """Fill a localiser's calibration.
+    """Fill a localiser's calibration, or change nothing for ``"none"`` (maps that need none).
 
     Raises:
         CalibrationError: if the file is missing, unreadable, or of another network.
     """
+    if path == "none":
+        return
     path = Path(path)
     if not path.is_file():
         raise CalibrationError(f"calibration {path} does not exist: make it with `python -m monai_cavga calibrate`")
@@ -272,16 +278,21 @@ def load_calibration(localizer: CAVGALocalizer, path: str | Path) -> None:
     except (SafetensorError, OSError) as error:
         raise CalibrationError(f"calibration {path} cannot be read: make it again") from error
     own = _buffers(localizer)
-    if state.get("position", torch.zeros(())).ndim == 3 and state["position"].shape[0] == 2:
-        localizer.position = own["position"] = torch.zeros_like(state["position"], device=own["position"].device)
     for name, buffer in own.items():
-        if name not in state or state[name].shape != buffer.shape:
+        fits = name in state and state[name].shape == buffer.shape
+        if name == "position" and name in state:  # of any size: it is brought to the map's
+            fits = state[name].ndim == 3 and state[name].shape[0] == 2
+        if not fits:
             got = f"shape {tuple(state[name].shape)}" if name in state else "nothing"
             raise CalibrationError(
                 f"calibration {path} has {got} for {name}, expected shape {tuple(buffer.shape)}: it is of another "
                 "network; calibrate this one"
             )
-        buffer.copy_(state[name])
+    for name, buffer in own.items():
+        if name == "position":
+            localizer.position = state[name].to(buffer.device)
+        else:
+            buffer.copy_(state[name])
 
 
 def _buffers(localizer: CAVGALocalizer) -> dict[str, Tensor]:
@@ -305,7 +316,9 @@ def _items(loader: Any) -> Sequence[Mapping[str, Any]]:
     return [item for item in items if isinstance(item, Mapping)]
 
 
-def _check_items(name: str, items: Iterable[Mapping[str, Any]], tested: set[str]) -> None:
+def _check_items(name: str, items: Sequence[Mapping[str, Any]], tested: set[str]) -> None:
+    if not items:
+        raise CalibrationError(f"the {name} loader has no data list with images, so that none can be refused: give one")
     for item in items:
         if str(item.get("image")) in tested:
             raise CalibrationError(f"the {name} images hold test image {item.get('name')}: calibrate on training normals")
@@ -314,8 +327,13 @@ def _check_items(name: str, items: Iterable[Mapping[str, Any]], tested: set[str]
 
 
 def _digest(items: Iterable[Mapping[str, Any]]) -> str:
-    names = "\n".join(sorted(str(item.get("name")) for item in items))
-    return hashlib.sha256(names.encode()).hexdigest()
+    """Hash of the images' contents, in the order of their names."""
+    digest = hashlib.sha256()
+    for item in sorted(items, key=lambda each: str(each.get("name"))):
+        path = Path(str(item["image"]))
+        digest.update(str(item.get("name")).encode())
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()
 
 
 def _plain(tensor: Tensor) -> Tensor:

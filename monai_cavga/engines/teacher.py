@@ -44,10 +44,15 @@ def pseudo_mask(
     if values.numel() == 0:
         return torch.full_like(probability, -1.0)
     count = max(1, round(least * values.numel()))
-    level = min(high, float(values.topk(count).values[-1]))
+    found = probability >= high
+    if int((found & inside).sum()) < count:
+        chosen = torch.zeros_like(values, dtype=torch.bool)
+        chosen[values.topk(count).indices] = True
+        found = torch.zeros_like(inside)
+        found[inside] = chosen
     mask = torch.full_like(probability, -1.0)
-    mask[probability < min(low, level)] = 0
-    mask[probability >= level] = 1
+    mask[probability < low] = 0
+    mask[found] = 1
     mask[~inside] = -1
     return mask
 

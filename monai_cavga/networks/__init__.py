@@ -16,6 +16,7 @@ from monai_cavga.networks.weights import (
     read_weights,
     warm_start,
 )
+
 __all__ = [
     "CAVGA",
     "MAP_NAMES",

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from monai_cavga.attention import class_attention, latent_attention, normalise_attention
 from monai_cavga.networks.decoders import DCGANDecoder, ResidualDecoder
 from monai_cavga.networks.encoders import DCGANEncoder, ResNetEncoder
-from monai_cavga.networks.heads import ConvClassifier, ConvLatent, FlatClassifier, FlatLatent, PyramidClassifier, pool_logits
+from monai_cavga.networks.heads import (
+    ConvClassifier,
+    ConvLatent,
+    FlatClassifier,
+    FlatLatent,
+    PyramidClassifier,
+    pool_logits,
+)
 
 __all__ = ["CAVGA", "MAP_NAMES", "CAVGAOutput"]
 
@@ -258,9 +265,9 @@ class CAVGA(nn.Module):
         """Anomaly maps at the size of the image, from the least computation that they need. Higher = more anomalous.
 
         ``"attention"``: ``1 - A`` for CAVGA_u, ``A^{c_a}`` for CAVGA_w (Sec. 3), bilinear from the latent's size.
-        ``"residual"``: ``|x - x^|``, the mean over channels. ``"class"``: C's probability of the anomalous class at every
-        position, of the pyramid head. ``"reconstruction"`` is no map of anomalies but ``x^``
-        itself, for pictures: as many channels as the image. All use ``z = mu``.
+        ``"residual"``: ``|x - x^|``, the mean over channels. ``"class"``: C's probability of the anomalous class at
+        every position, of the pyramid head. ``"reconstruction"`` is no map of anomalies but ``x^`` itself, for
+        pictures: as many channels as the image. All use ``z = mu``.
 
         Args:
             image: ``(B, C, H, W)``, float in [0, 1].
@@ -314,7 +321,7 @@ class CAVGA(nn.Module):
         """
         if self.pyramid_classifier is None:
             raise ValueError("map 'class' needs a network with head='pyramid'")
-        logits = self.pyramid_classifier(self.pyramid_classifier.latent(pyramid))
+        logits: Tensor = self.pyramid_classifier(self.pyramid_classifier.latent(pyramid))
         return logits[:, 1:] - logits[:, :1]
 
 

@@ -151,7 +151,8 @@ def test_max_epochs_is_checked(make_run):
     ("head", "labels", "message"),
     [
         ("none", [0, 1, 1], "hold 2 anomalous images and the network has no classifier"),
-        ("conv", [0, 0, 0], "hold no anomalous image: pass --labelled N or --head none"),
+        ("conv", [0, 0, 0], "hold no anomalous image: pass --labelled N, made anomalies .* or --head none"),
+        ("pyramid", [0, 0, 0], "the network has a classifier and the training data hold no anomalous image"),
     ],
 )
 def test_labels_and_classifier_belong_together(make_run, head, labels, message):

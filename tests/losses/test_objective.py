@@ -13,6 +13,8 @@ from monai_cavga.losses import (
     generator_loss,
     generator_loss_literal,
     kl_divergence,
+    mask_attention_loss,
+    mask_classification_loss,
     reconstruction_loss,
 )
 from monai_cavga.networks import CAVGA, CAVGAOutput, DCGANDiscriminator
@@ -75,7 +77,8 @@ def test_weak_sum_is_eq_6() -> None:
 
 
 def test_the_weights_are_the_papers() -> None:
-    assert CAVGAObjective().weights == {"w_r": 1, "w_adv": 1, "w_ae": 0.01, "w_c": 0.001, "w_cga": 0.01}
+    papers = {"w_r": 1, "w_adv": 1, "w_ae": 0.01, "w_c": 0.001, "w_cga": 0.01}
+    assert CAVGAObjective().weights == {**papers, "w_mask": 0, "w_mirror": 0}  # ours are off
 
 
 def test_a_term_of_weight_0_is_reported_but_not_summed() -> None:
@@ -95,6 +98,76 @@ def test_literal_form() -> None:
 def test_labels_of_any_type(label: Tensor) -> None:
     expected = CAVGAObjective()(output(weak=True), IMAGE, fake_logits=FAKE, label=LABEL)["loss"]
     assert CAVGAObjective()(output(weak=True), IMAGE, fake_logits=FAKE, label=label)["loss"] == expected
+
+
+# --- ours: masks, and no decoder ---
+
+
+MASK = torch.zeros(2, 1, 4, 6)
+MASK[1, 0, 1:3, 2:5] = 1
+MASK[:, :, :, 0] = -1
+CLASS_MAP = torch.randn(2, 2, 2, 3, generator=torch.Generator().manual_seed(2))
+
+
+def without_decoder(out: CAVGAOutput) -> CAVGAOutput:
+    return out._replace(reconstruction=None, reconstruction_logits=None)
+
+
+def test_masks_add_two_terms_to_eq_6() -> None:
+    out = output(weak=True)._replace(class_map=CLASS_MAP)
+    given = {"fake_logits": FAKE, "label": LABEL, "mask": MASK}
+    terms = CAVGAObjective(w_mask=3.0, w_mirror=5.0)(out, IMAGE, **given)
+    plain = CAVGAObjective()(out, IMAGE, **given)
+    assert list(plain) == [*WEAK, "loss"]
+    assert list(terms) == [*WEAK, "mask", "mirror", "loss"]
+    assert out.class_attention is not None
+    assert terms["mask"] == mask_classification_loss(CLASS_MAP, MASK)
+    assert terms["mirror"] == mask_attention_loss(out.class_attention, MASK)
+    torch.testing.assert_close(terms["loss"], plain["loss"] + 3 * terms["mask"] + 5 * terms["mirror"])
+
+
+@pytest.mark.parametrize(("w_mask", "w_mirror"), [(1.0, 0.0), (0.0, 1.0)])
+def test_one_of_the_two_is_summed_alone(w_mask: float, w_mirror: float) -> None:
+    out = without_decoder(output(weak=True))._replace(class_map=CLASS_MAP)
+    terms = CAVGAObjective(w_c=0, w_cga=0, w_mask=w_mask, w_mirror=w_mirror)(out, IMAGE, label=LABEL, mask=MASK)
+    torch.testing.assert_close(terms["loss"], terms["mask"] if w_mask else terms["mirror"])
+    assert terms["mask"] > 0
+    assert terms["mirror"] > 0
+
+
+def test_without_a_decoder_the_classifier_is_alone() -> None:
+    terms = CAVGAObjective(w_c=5.0, w_cga=7.0)(without_decoder(output(weak=True)), IMAGE, label=LABEL)
+    assert list(terms) == ["classification", "complementary_guided_attention", "loss"]
+    expected = 5 * terms["classification"] + 7 * terms["complementary_guided_attention"]
+    torch.testing.assert_close(terms["loss"], expected)
+
+
+def test_a_decoder_needs_the_discriminators_view() -> None:
+    with pytest.raises(ValueError, match="fake_logits are not given: a network with a decoder needs D on its"):
+        CAVGAObjective()(output(weak=False), IMAGE)
+
+
+@pytest.mark.parametrize("weights", [{"w_mask": 1.0}, {"w_mirror": 1.0}])
+@pytest.mark.parametrize("missing", ["mask", "class_map"])
+def test_masks_need_a_mask_and_a_classifier_at_every_position(weights: dict[str, float], missing: str) -> None:
+    out = output(weak=True)._replace(class_map=None if missing == "class_map" else CLASS_MAP)
+    with pytest.raises(ValueError, match="w_mask or w_mirror is not 0 and there is no mask or no C at every position"):
+        CAVGAObjective(**weights)(out, IMAGE, fake_logits=FAKE, label=LABEL, mask=None if missing == "mask" else MASK)
+
+
+def test_masks_train_a_pyramid_and_its_encoder() -> None:
+    torch.manual_seed(3)
+    net = CAVGA(stages=2, latent_channels=4, head="pyramid", decoder=False)
+    out = net(torch.rand(2, 3, HEIGHT, WIDTH))
+    mask = torch.zeros(2, 1, HEIGHT, WIDTH)
+    mask[1, :, 8:16, 12:30] = 1
+    terms = CAVGAObjective(w_mask=1.0, w_mirror=1.0)(out, torch.zeros(2, 3, HEIGHT, WIDTH), label=LABEL, mask=mask)
+    learning = [*net.encoder.named_parameters(), *net.pyramid_classifier.named_parameters()]
+    gradients = torch.autograd.grad(terms["loss"], [p for _, p in learning], allow_unused=True)
+    for (name, _), gradient in zip(learning, gradients, strict=True):
+        assert gradient is not None, name
+        assert torch.isfinite(gradient).all(), name
+        assert gradient.abs().max() > 0, name
 
 
 # --- properties of a real network ---
@@ -137,7 +210,7 @@ def test_no_trainable_part_is_left_out(trained: tuple[CAVGA, dict[str, Tensor]])
 # --- errors ---
 
 
-@pytest.mark.parametrize("name", ["w_r", "w_adv", "w_ae", "w_c", "w_cga"])
+@pytest.mark.parametrize("name", ["w_r", "w_adv", "w_ae", "w_c", "w_cga", "w_mask", "w_mirror"])
 def test_negative_weight(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} is -0.5, expected a weight >= 0"):
         CAVGAObjective(**{name: -0.5})

@@ -256,7 +256,9 @@ def test_a_flat_network_fits_one_size(options: dict[str, Any]) -> None:
 
 def test_unknown_map() -> None:
     net = build().eval()
-    with pytest.raises(ValueError, match="map 'heat' is not known: choose from 'attention', 'residual', 'class', 'reconstructi"):
+    with pytest.raises(
+        ValueError, match="map 'heat' is not known: choose from 'attention', 'residual', 'class', 'reconstructi"
+    ):
         net.anomaly_maps(image_for(net, channels=3), ["attention", "heat"])
 
 

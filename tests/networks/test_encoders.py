@@ -74,6 +74,42 @@ def test_strides_and_widths(stages: int, stride: int, resnet: int, dcgan: int) -
     assert encoder_stride(stages) == stride
 
 
+@pytest.mark.parametrize(
+    ("encoder", "channels"),
+    [
+        (ResNetEncoder(stages=2), [64, 128]),
+        (ResNetEncoder(stages=4), [64, 128, 256, 512]),
+        (DCGANEncoder(stages=2), [128, 256]),
+        (DCGANEncoder(stages=3), [128, 256, 512]),
+        (DCGANEncoder(stages=4, channels=8), [16, 32, 64, 64]),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else str(len(value)),
+)
+@torch.no_grad()
+def test_pyramid(encoder: ResNetEncoder | DCGANEncoder, channels: list[int]) -> None:
+    """All stages from stride 4 on; the last is the encoder's own output."""
+    image = torch.rand(2, 3, 2 * encoder.stride, 3 * encoder.stride, generator=torch.Generator().manual_seed(0))
+    pyramid = encoder.eval().pyramid(image)
+    assert encoder.pyramid_channels == channels
+    height, width = image.shape[-2:]
+    expected = [(2, c, height // 2 ** (k + 2), width // 2 ** (k + 2)) for k, c in enumerate(channels)]
+    assert [tuple(features.shape) for features in pyramid] == expected
+    assert torch.equal(pyramid[-1], encoder(image))
+    if isinstance(encoder, ResNetEncoder):
+        assert all(features.min() == 0 for features in pyramid)  # each after its activation
+
+
+@torch.no_grad()
+def test_stages_of_the_pyramid_are_the_resnets_layers() -> None:
+    encoder = ResNetEncoder(stages=3).eval()
+    seen: list[Tensor] = []
+    for layer in (encoder.layer1, encoder.layer2, encoder.layer3):
+        layer.register_forward_hook(lambda *args: seen.append(args[2]))
+    pyramid = encoder.pyramid(torch.rand(1, 3, 32, 48))
+    assert len(seen) == len(pyramid) == 3
+    assert all(torch.equal(a, b) for a, b in zip(seen, pyramid, strict=True))
+
+
 def test_three_stages_are_dcgans_own_discriminator() -> None:
     layers = DCGANEncoder(stages=3).layers
     convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]

@@ -170,7 +170,8 @@ def test_donors_come_from_files_of_any_size(tmp_path: Path, channels: int) -> No
     transform = MadeAnomaliesd(donors=[str(path)])
     donor = transform._donor(np.zeros((channels, 20, 30), np.float32))
     assert donor.shape == (channels, 20, 30)
-    np.testing.assert_allclose(donor[0], 1.0 if channels == 3 else 0.298, atol=0.005)  # luminance of red
+    # without the frame, which MONAI's smoothing before it shrinks an image darkens
+    np.testing.assert_allclose(donor[0, 3:-3, 3:-3], 1.0 if channels == 3 else 0.298, atol=0.005)  # luminance of red
     made = make(part_item(channels=channels), anomalies="defects", donors=[str(path)], kinds=["cut_paste"], seed=3)
     alone = make(part_item(channels=channels), anomalies="defects", kinds=["cut_paste"], seed=3)
     assert not torch.equal(made["image"], alone["image"])

@@ -69,7 +69,7 @@ def test_a_larger_strength_changes_more() -> None:
 def test_a_noisy_third() -> None:
     """A flat image stays flat but for noise, which a third of the images have."""
     flat = torch.full((1, 12, 20), 0.5)
-    noisy = [float(change(flat, seed=s).std()) > 0 for s in range(150)]
+    noisy = [len(change(flat, seed=s).unique()) > 1 for s in range(150)]
     assert 0.22 < np.mean(noisy) < 0.45
 
 

@@ -92,6 +92,19 @@ def test_one_seed_is_one_picture(eye: Eye) -> None:
     assert np.array_equal(image, before)  # the input is not painted on
 
 
+def test_rows_in_memory_do_not_matter(eye: Eye) -> None:
+    """An image that is a transposed view, as a reader's (H, W, C) gives it, is painted the same."""
+    image, inside, scene = eye
+    view = np.ascontiguousarray(image.transpose(1, 2, 0)).transpose(2, 0, 1)
+    assert not view.flags["C_CONTIGUOUS"]
+    expected = paint_lesions(image, scene, np.random.RandomState(1))
+    for got, same in zip(
+        paint_lesions(view, fundus_scene(view, inside), np.random.RandomState(1)), expected, strict=True
+    ):
+        np.testing.assert_allclose(got, same, atol=1e-5)
+    assert not np.array_equal(expected[0], image)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_what_changes_is_near_the_mask(eye: Eye, seed: int) -> None:
     image, inside, scene = eye
