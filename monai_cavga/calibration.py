@@ -321,7 +321,7 @@ def _check_items(name: str, items: Sequence[Mapping[str, Any]], tested: set[str]
         raise CalibrationError(f"the {name} loader has no data list with images, so that none can be refused: give one")
     for item in items:
         if str(item.get("image")) in tested:
-            raise CalibrationError(f"the {name} images hold test image {item.get('name')}: calibrate on training normals")
+            raise CalibrationError(f"the {name} images hold test image {item.get('name')}: use training normals")
         if int(item.get("label", 0)) != 0:
             raise CalibrationError(f"the {name} images hold anomalous {item.get('name')}: pass normal images only")
 

@@ -1,10 +1,18 @@
-"""The paper's two losses on attention: L_ae (eq. 3) and L_cga (eq. 5)."""
+"""The paper's two losses on attention, L_ae (eq. 3) and L_cga (eq. 5), and two others' in place of L_ae."""
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
-__all__ = ["attention_expansion_loss", "complementary_guided_attention_loss"]
+__all__ = [
+    "ATTENTION_LOSSES",
+    "attention_barrier_loss",
+    "attention_entropy_loss",
+    "attention_expansion_loss",
+    "complementary_guided_attention_loss",
+]
 
 NORMAL, ANOMALOUS = 0, 1
 
@@ -23,9 +31,65 @@ def attention_expansion_loss(attention: Tensor) -> Tensor:
     Raises:
         ValueError: if ``attention`` is not ``(B, 1, h, w)``.
     """
-    if attention.ndim != 4 or attention.shape[1] != 1:
-        raise ValueError(f"attention has shape {tuple(attention.shape)}, expected (B, 1, h, w): pass one map an image")
+    _check_map(attention)
     return (1 - attention).mean()
+
+
+def attention_barrier_loss(attention: Tensor, *, least: float = 0.9, sharpness: float = 20.0) -> Tensor:
+    """Keep each normal image's mean attention above ``least``, by an extended log-barrier (ours, in place of L_ae).
+
+    With ``v = least - mean(A)`` and ``t`` the sharpness: ``-log(-v) / t`` where ``v <= -1 / t^2``, else its tangent
+    ``t v - log(1 / t^2) / t + 1 / t``; the mean over images. After Silva-Rodriguez et al., arXiv:2203.01671 (their
+    constraint is on the share of active pixels).
+
+    Args:
+        attention: ``(B, 1, h, w)``, in [0, 1], of normal images.
+        least: the mean attention wanted, in (0, 1).
+        sharpness: t; the larger, the closer to a hard constraint.
+
+    Returns:
+        Scalar, unbounded above 0 for a map that violates the constraint.
+
+    Raises:
+        ValueError: if ``attention`` is not ``(B, 1, h, w)``.
+    """
+    _check_map(attention)
+    violation = least - attention.mean(dim=(1, 2, 3))  # (B,)
+    inside = violation <= -1 / sharpness**2
+    barrier = -(-violation).clamp(min=1 / sharpness**2).log() / sharpness
+    tangent = sharpness * violation - math.log(1 / sharpness**2) / sharpness + 1 / sharpness
+    return barrier.where(inside, tangent).mean()
+
+
+def attention_entropy_loss(attention: Tensor) -> Tensor:
+    """Spread the attention of normal images evenly: 1 less its normalised entropy (ours: in place of L_ae).
+
+    ``1 - H(A / sum A) / log(h w)``, the mean over images. After Silva-Rodriguez et al., arXiv:2203.01671, whose
+    probabilities come from a softmax; here attention is not negative and is divided by its sum.
+
+    Args:
+        attention: ``(B, 1, h, w)``, in [0, 1], of normal images.
+
+    Returns:
+        Scalar in [0, 1]; 0 = the same everywhere.
+
+    Raises:
+        ValueError: if ``attention`` is not ``(B, 1, h, w)`` or has one position only.
+    """
+    _check_map(attention)
+    flat = attention.flatten(1)
+    if flat.shape[1] < 2:
+        raise ValueError(f"attention has shape {tuple(attention.shape)}, expected two positions at least")
+    share = flat / flat.sum(dim=1, keepdim=True).clamp(min=1e-8)
+    entropy = -(share * share.clamp(min=1e-12).log()).sum(dim=1)
+    return (1 - entropy / math.log(flat.shape[1])).mean()
+
+
+ATTENTION_LOSSES = {
+    "expansion": attention_expansion_loss,
+    "barrier": attention_barrier_loss,
+    "entropy": attention_entropy_loss,
+}
 
 
 def complementary_guided_attention_loss(class_attention: Tensor, logits: Tensor, label: Tensor) -> Tensor:
@@ -57,3 +121,8 @@ def complementary_guided_attention_loss(class_attention: Tensor, logits: Tensor,
     per_image = (1 - normal + anomalous).mean(dim=(1, 2))  # (B,)
     right = (label == NORMAL) & (logits.argmax(dim=1) == NORMAL)
     return (per_image * right).sum() / batch
+
+
+def _check_map(attention: Tensor) -> None:
+    if attention.ndim != 4 or attention.shape[1] != 1:
+        raise ValueError(f"attention has shape {tuple(attention.shape)}, expected (B, 1, h, w): pass one map an image")

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from monai_cavga.losses.adversarial import generator_loss, generator_loss_literal
-from monai_cavga.losses.attention import attention_expansion_loss, complementary_guided_attention_loss
+from monai_cavga.losses.attention import ATTENTION_LOSSES, complementary_guided_attention_loss
 from monai_cavga.losses.elbo import kl_divergence, reconstruction_loss
 from monai_cavga.losses.mask import mask_attention_loss, mask_classification_loss
 
@@ -35,6 +35,7 @@ class CAVGAObjective:
         w_cga: weight of the complementary guided attention loss, CAVGA_w.
         w_mask: weight of C's cross entropy at every position (ours).
         w_mirror: weight of the mirror of L_cga on the mask (ours).
+        attention_loss: ``"expansion"`` (eq. 3), or ours in its place: ``"barrier"``, ``"entropy"``.
         adversarial: ``"non_saturating"``, or ``"literal"`` for eq. 2 as written.
 
     Raises:
@@ -51,6 +52,7 @@ class CAVGAObjective:
         w_cga: float = 0.01,
         w_mask: float = 0.0,
         w_mirror: float = 0.0,
+        attention_loss: str = "expansion",
         adversarial: str = "non_saturating",
     ) -> None:
         self.weights = {
@@ -67,6 +69,9 @@ class CAVGAObjective:
                 raise ValueError(f"{name} is {weight}, expected a weight >= 0: a loss is not maximised here")
         if adversarial not in ("non_saturating", "literal"):
             raise ValueError(f"adversarial is {adversarial!r}, expected 'non_saturating' or 'literal'")
+        if attention_loss not in ATTENTION_LOSSES:
+            raise ValueError(f"attention_loss is {attention_loss!r}, expected one of {', '.join(ATTENTION_LOSSES)}")
+        self.attention_loss = ATTENTION_LOSSES[attention_loss]
         self.generator_loss = generator_loss_literal if adversarial == "literal" else generator_loss
 
     def __call__(
@@ -107,7 +112,7 @@ class CAVGAObjective:
             terms["adversarial"] = self.generator_loss(fake_logits)
             loss = w["w_r"] * (terms["reconstruction"] + terms["kl"]) + w["w_adv"] * terms["adversarial"]
         if output.logits is None or output.class_attention is None:
-            terms["attention_expansion"] = attention_expansion_loss(output.attention)
+            terms["attention_expansion"] = self.attention_loss(output.attention)
             loss = loss + w["w_ae"] * terms["attention_expansion"]
         else:
             if label is None:

@@ -45,7 +45,7 @@ class CAVGALocalizer(nn.Module):
         self.network = network
         self.maps: list[str] = list(maps)
         self.distance = LatentDistance(sum(network.encoder.pyramid_channels[:3]))
-        # How 'fused' is made: (class logit, latent distance) minus position and centre, over scale, times weight, summed.
+        # 'fused': class logit and latent distance, each less position and centre, over scale, times weight; summed.
         self.position: Tensor
         self.register_buffer("position", torch.zeros(2, 1, 1), persistent=False)
         self.centre: Tensor

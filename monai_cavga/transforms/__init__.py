@@ -6,6 +6,7 @@ from monai_cavga.transforms.anomalies import AnomalySited, KnownMaskd, MadeAnoma
 from monai_cavga.transforms.defects import make_defects
 from monai_cavga.transforms.fundus import FieldOfViewd, field_of_view
 from monai_cavga.transforms.illumination import RandIlluminationd
+from monai_cavga.transforms.laterality import LateralityFlipd, laterality
 from monai_cavga.transforms.lesions import paint_lesions
 from monai_cavga.transforms.load import LoadMaskd, LoadRGBd, anomaly_mask
 from monai_cavga.transforms.maps import ImageScored, SplitMapsd, source_maps
@@ -15,6 +16,7 @@ __all__ = [
     "FieldOfViewd",
     "ImageScored",
     "KnownMaskd",
+    "LateralityFlipd",
     "LoadMaskd",
     "LoadRGBd",
     "MadeAnomaliesd",
@@ -22,6 +24,7 @@ __all__ = [
     "SplitMapsd",
     "anomaly_mask",
     "field_of_view",
+    "laterality",
     "make_defects",
     "paint_lesions",
     "source_maps",

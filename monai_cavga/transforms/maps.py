@@ -93,7 +93,7 @@ def source_maps(
     scores the image by the first, and reads the pixel labels where the data list has mask files.
 
     Args:
-        preprocessing: the transform that made ``image`` and ``fov`` of the item.
+        preprocessing: the transform that made ``image`` and, where there is a field of view, ``fov`` of the item.
         names: the names that the inferer was given.
         quantile: of the image score.
         mask_level: fraction of full scale from which a mask's pixel is anomalous.
@@ -106,6 +106,7 @@ def source_maps(
                 orig_keys="image",
                 nearest_interp=[False, True],
                 to_tensor=True,
+                allow_missing_keys=True,  # images without a field of view have no such key
             ),
             SplitMapsd("pred", names=names),
             ImageScored(names[0], quantile=quantile),

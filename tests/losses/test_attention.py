@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from monai_cavga.losses import attention_expansion_loss, complementary_guided_attention_loss
+from monai_cavga.losses import (
+    attention_barrier_loss,
+    attention_entropy_loss,
+    attention_expansion_loss,
+    complementary_guided_attention_loss,
+)
 
 NORMAL_RIGHT, NORMAL_WRONG = [2.0, -1.0], [-1.0, 2.0]
 
@@ -109,3 +117,54 @@ def test_complementary_attention_refuses_another_shape(maps: tuple[int, ...], lo
 def test_complementary_attention_refuses_other_labels(label: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"label has shape .*, expected \(2,\): one label an image"):
         complementary_guided_attention_loss(torch.zeros(2, 2, 3, 5), torch.zeros(2, 2), torch.zeros(label))
+
+
+def test_barrier_by_hand() -> None:
+    """hand: mean 0.95 is inside, -log(0.05) / 20; mean 0.5 is outside, the tangent at v = 0.4."""
+    inside = attention_barrier_loss(torch.full((1, 1, 2, 3), 0.95))
+    assert inside.item() == pytest.approx(-math.log(0.05) / 20, abs=1e-5)
+    outside = attention_barrier_loss(torch.full((1, 1, 2, 3), 0.5))
+    assert outside.item() == pytest.approx(20 * 0.4 - math.log(1 / 400) / 20 + 1 / 20, abs=1e-5)
+
+
+def test_barrier_is_continuous_and_falls_with_attention() -> None:
+    means = torch.linspace(0, 1, 2001)
+    values = torch.stack([attention_barrier_loss(torch.full((1, 1, 2, 2), float(mean))) for mean in means])
+    steps = values[1:] - values[:-1]
+    assert (steps < 0).all()
+    assert steps.abs().max() < 0.0101  # 20 times the step of the mean: no jump
+
+
+def test_barrier_weighs_images_apart() -> None:
+    one, two = torch.full((1, 1, 2, 3), 0.95), torch.full((1, 1, 2, 3), 0.2)
+    both = attention_barrier_loss(torch.cat([one, two]))
+    assert both.item() == pytest.approx((attention_barrier_loss(one) + attention_barrier_loss(two)).item() / 2)
+
+
+def test_entropy_by_hand() -> None:
+    """hand: even = 0; all on one position = 1; two of four positions = 1/2."""
+    assert attention_entropy_loss(torch.full((2, 1, 2, 2), 0.3)).item() == pytest.approx(0, abs=1e-6)
+    one = torch.zeros(1, 1, 2, 2)
+    one[0, 0, 0, 1] = 1
+    assert attention_entropy_loss(one).item() == pytest.approx(1, abs=1e-6)
+    one[0, 0, 1, 1] = 1
+    assert attention_entropy_loss(one).item() == pytest.approx(0.5, abs=1e-6)
+
+
+def test_entropy_of_an_empty_map_is_finite() -> None:
+    empty = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    loss = attention_entropy_loss(empty)
+    loss.backward()
+    assert empty.grad is not None
+    assert torch.isfinite(empty.grad).all()
+
+
+@pytest.mark.parametrize("loss", [attention_barrier_loss, attention_entropy_loss])
+def test_other_losses_take_one_map_an_image(loss: Any) -> None:
+    with pytest.raises(ValueError, match=r"attention has shape .* expected \(B, 1, h, w\)"):
+        loss(torch.rand(2, 2, 3, 4))
+
+
+def test_entropy_needs_two_positions() -> None:
+    with pytest.raises(ValueError, match="expected two positions at least"):
+        attention_entropy_loss(torch.rand(2, 1, 1, 1))

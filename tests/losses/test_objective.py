@@ -224,3 +224,15 @@ def test_unknown_adversarial_form() -> None:
 def test_classifier_without_labels() -> None:
     with pytest.raises(ValueError, match="label is not given: CAVGA_w needs each image's label"):
         CAVGAObjective()(output(weak=True), IMAGE, fake_logits=FAKE)
+
+
+def test_attention_loss_is_one_of_three() -> None:
+    out = output(weak=False)
+    values = {
+        name: CAVGAObjective(attention_loss=name)(out, IMAGE, fake_logits=torch.zeros(2))["attention_expansion"]
+        for name in ("expansion", "barrier", "entropy")
+    }
+    assert values["expansion"] == attention_expansion_loss(out.attention)
+    assert len({float(value) for value in values.values()}) == 3
+    with pytest.raises(ValueError, match="attention_loss is 'area', expected one of expansion, barrier, entropy"):
+        CAVGAObjective(attention_loss="area")
