@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = _make_parser()
     args, rest = parser.parse_known_args(argv)
-    if rest and args.command != "run":
+    if rest and args.command not in ("run", "calibrate"):
         parser.error(f"unknown argument {rest[0]}")
     try:
         return _COMMANDS[args.command](args, rest)
@@ -82,14 +82,26 @@ def _make_parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="train, evaluate or apply a bundle",
-        usage="%(prog)s {training,evaluating,inference} --config DIR [--key value ...]",
+        usage=f"%(prog)s {{{','.join(_RUNS)}}} --config DIR [--key value ...]",
         description="Run a bundle: the same as `python -m monai.bundle run`, for a bundle folder.",
         epilog="Each --key value overrides an id of the config, such as --dataset_dir DIR, --epochs 2 or "
         "--train::dataloader::batch_size 4.",
         allow_abbrev=False,
     )
     run.add_argument("run_id", choices=_RUNS, help="what to do")
-    run.add_argument("--config", required=True, metavar="DIR", type=Path, help="bundle folder, such as bundles/lag")
+    calibrate = commands.add_parser(
+        "calibrate",
+        help="scale and fuse a trained model's maps on held-out normal images",
+        usage="%(prog)s --config DIR [--key value ...]",
+        description="The same as `run calibrating`: for a model of `run synthetic_training`.",
+        epilog="Each --key value overrides an id of the config: give those of the training, such as --dataset_dir DIR.",
+        allow_abbrev=False,
+    )
+    calibrate.set_defaults(run_id="calibrating")
+    for each, example in ((run, "bundles/lag"), (calibrate, "bundles/idrid")):
+        each.add_argument(
+            "--config", required=True, metavar="DIR", type=Path, help=f"bundle folder, such as {example}"
+        )
 
     phantoms = commands.add_parser(
         "phantoms",
@@ -171,7 +183,7 @@ def _check_data(args: argparse.Namespace, _: Sequence[str]) -> int:
     return report.exit_code
 
 
-_COMMANDS = {"run": _run, "phantoms": _phantoms, "check-data": _check_data}
+_COMMANDS = {"run": _run, "calibrate": _run, "phantoms": _phantoms, "check-data": _check_data}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -167,10 +167,12 @@ def data_problem(config: Mapping[str, Any], dataset_dir: object, *, folder: Path
         return _missing("lag", value)
     if "idrid" in words:
         return _missing("idrid", value)
+    if "mvtad" in words:
+        return _missing("mvtad", value)
     return f"no data set in {str(value)!r}: pass --dataset_dir DIR"
 
 
-def _missing(kind: Literal["lag", "idrid"], dataset_dir: str | Path) -> str:
+def _missing(kind: Literal["lag", "idrid", "mvtad"], dataset_dir: str | Path) -> str:
     from monai_cavga.data import missing_data_message
 
     return f"{missing_data_message(kind, dataset_dir)}; then pass --dataset_dir DIR"

@@ -20,7 +20,7 @@ from monai_cavga.bundle.directory import (
     run_id_problem,
 )
 
-_INFERRING = ("evaluating", "inference")  # MONAI's workflow type "infer": how it looks up a bundle's properties
+_INFERRING = ("evaluating", "inference", "synthetic_evaluating")  # MONAI's workflow type "infer": how it looks up a bundle's properties
 
 
 class BundleDirectoryWorkflow(ConfigWorkflow):
@@ -35,7 +35,7 @@ class BundleDirectoryWorkflow(ConfigWorkflow):
     Args:
         config: bundle folder, with its config files in ``configs/``; also the value of ``bundle_root``.
         config_file: config file or files in place of ``config``.
-        run_id: "training", "evaluating", "inference" or another id of train.json.
+        run_id: one of `RUN_FILES` ("training", "evaluating", "inference", ...) or another id of train.json.
         init_id: id of the section that runs first.
         final_id: id of the section that runs last.
         meta_file: metadata; by default metadata.json beside the first config file.

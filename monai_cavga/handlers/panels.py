@@ -46,8 +46,8 @@ Scales = Mapping[str, tuple[float, float]]
 Attends = Literal["normal", "anomalous"]
 
 # Ends of the fixed scales of pictures; every other map is shown on (0, 1). Mean residuals above a quarter of the
-# range of an image are rare: on (0, 1) every residual would be black.
-DISPLAY_SCALES: Scales = {"residual": (0.0, 0.25)}
+# range of an image are rare: on (0, 1) every residual would be black. A normal position has a latent distance of 1.
+DISPLAY_SCALES: Scales = {"residual": (0.0, 0.25), "latent_distance": (0.0, 4.0)}
 
 _PAPER, _INK, _MUTED, _LINE = (255, 255, 255), (27, 31, 36), (87, 96, 106), (222, 226, 230)
 _EMPTY = (241, 243, 245)

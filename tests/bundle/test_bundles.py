@@ -1,4 +1,4 @@
-"""The two bundles, run: training, evaluation, inference, and MONAI's own checks and exports."""
+"""The bundles of the paper's protocol, run: training, evaluation, inference, and MONAI's own checks and exports."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from monai_cavga.networks import CAVGA, CAVGALocalizer, WeightsError, load_model
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 NAMES = ["lag", "idrid"]
 TINY: dict[str, Any] = {"image_size": list(SIZE), "stages": 2, "latent_channels": 8}
+# The paper's network, whatever the bundle's inference is set to.
+INFERENCE = {**TINY, "head": "none", "decoder": True, "maps": ["attention", "residual"], "calibration_file": "none"}
 TRAINING = {**TINY, "encoder_weights": "none", "discriminator_channels": 8, "batch_size": 2, "panel_interval": 1}
 
 
@@ -154,7 +156,7 @@ def test_inference_writes_maps_at_the_size_of_each_source(trained, tmp_path):
         dataset_dir=str(photographs),
         model_file=str(folder / "model.pt"),
         output_dir=str(tmp_path / "maps"),
-        **TINY,
+        **INFERENCE,
     )
     for stem, (height, width) in sizes.items():
         with Image.open(tmp_path / "maps" / f"{stem}_attention.png") as picture:
@@ -169,7 +171,8 @@ def test_inference_writes_maps_at_the_size_of_each_source(trained, tmp_path):
 @pytest.mark.parametrize("run_id", ["evaluating", "inference"])
 def test_a_checkpoint_of_another_architecture_is_one_clear_error(trained, data, tmp_path, run_id):
     name, folder = trained
-    options = {**TINY, "head": "conv", "model_file": str(folder / "model.pt")}
+    base = INFERENCE if run_id == "inference" else TINY
+    options = {**base, "head": "conv", "model_file": str(folder / "model.pt")}
     where = data[name] if run_id == "evaluating" else BUNDLES.parent / "benchmarks"
     if run_id == "inference":
         where = tmp_path
@@ -208,13 +211,13 @@ def test_monais_property_check_finds_nothing(name, data, tmp_path):
     assert train.check_properties() == []
     Image.new("RGB", (60, 50)).save(tmp_path / "a.png")
     inference = BundleDirectoryWorkflow(
-        BUNDLES / name, run_id="inference", logging_file=False, dataset_dir=str(tmp_path), **TINY
+        BUNDLES / name, run_id="inference", logging_file=False, dataset_dir=str(tmp_path), **INFERENCE
     )
     inference.initialize()
     assert inference.check_properties() == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "mvtad"])
 def test_metadata_follow_monais_schema(name, shared_dir):
     verify_metadata(
         meta_file=str(BUNDLES / name / "configs" / "metadata.json"),
@@ -222,7 +225,7 @@ def test_metadata_follow_monais_schema(name, shared_dir):
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "mvtad"])
 def test_network_takes_and_gives_what_the_metadata_say(name):
     configs = BUNDLES / name / "configs"
     verify_net_in_out(
@@ -242,7 +245,7 @@ def test_monais_exports_equal_the_localiser(trained, tmp_path):
         "meta_file": str(configs / "metadata.json"),
         "config_file": str(configs / "inference.json"),
         "key_in_ckpt": "model",
-        **TINY,
+        **INFERENCE,
     }
     network = CAVGALocalizer(CAVGA(stages=2, latent_channels=8)).eval()
     load_model(network, folder / "model.pt")
@@ -280,7 +283,7 @@ def test_one_bad_photograph_is_named(trained, tmp_path, a_png):
     a_png("good.png")
     (tmp_path / "bad.png").write_bytes(b"not a picture")
     with pytest.raises(RuntimeError) as raised:
-        run(name, "inference", dataset_dir=str(tmp_path), model_file=str(folder / "model.pt"), **TINY)
+        run(name, "inference", dataset_dir=str(tmp_path), model_file=str(folder / "model.pt"), **INFERENCE)
     texts = []
     cause: BaseException | None = raised.value
     while cause is not None:

@@ -24,6 +24,9 @@ from monai_cavga.bundle.directory import (
         ("training", ["train.json"]),
         ("evaluating", ["train.json", "evaluate.json"]),
         ("inference", ["inference.json"]),
+        ("synthetic_training", ["synthetic.json"]),
+        ("calibrating", ["synthetic.json", "calibrate.json"]),
+        ("synthetic_evaluating", ["synthetic.json", "evaluate.json", "synthetic_evaluate.json"]),
         ("run", ["train.json"]),
         ("my_own", ["train.json"]),
     ],
@@ -94,7 +97,9 @@ def test_run_ids() -> None:
     config = {"training": [], "my_own": []}
     assert run_id_problem(config, "my_own") == ""
     assert run_id_problem(config, "trainig") == "unknown run 'trainig': did you mean 'training'?"
-    assert run_id_problem(config, "xyz") == "unknown run 'xyz': expected training, evaluating, inference"
+    assert run_id_problem(config, "xyz") == (
+        "unknown run 'xyz': expected training, evaluating, inference, synthetic_training, synthetic_evaluating, calibrating"
+    )
 
 
 def test_absent_folder(bundle: Path) -> None:
@@ -109,6 +114,7 @@ def test_absent_folder(bundle: Path) -> None:
     [
         ("lag", "training", ["LAG", "github.com/smilell/AG-CNN", "python -m monai_cavga phantoms", "--dataset_dir"]),
         ("my-idrid", "evaluating", ["IDRiD", "ieee-dataport.org", "python -m monai_cavga phantoms", "--dataset_dir"]),
+        ("mvtad", "calibrating", ["MVTec AD", "www.mvtec.com", "python -m monai_cavga phantoms", "--dataset_dir"]),
         ("flags", "training", ["no data set in", "--dataset_dir"]),
         ("lag", "inference", ["no images in", "--dataset_dir"]),
     ],

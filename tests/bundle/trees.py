@@ -18,13 +18,13 @@ def write_lag(root: Path) -> Path:
     return write_phantoms(root, normal=8, anomalous=4, size=SIZE, seed=0, progress=False)
 
 
-def write_idrid(root: Path) -> Path:
-    """IDRiD's layout: graded photographs in part B, two photographs with masks in part A."""
+def write_idrid(root: Path, *, normal: int = 6) -> Path:
+    """IDRiD's layout: graded photographs in part B (``normal`` of grade 0 to train on), two with masks in part A."""
     images = root / "B. Disease Grading" / "1. Original Images"
     labels = root / "B. Disease Grading" / "2. Groundtruths"
     labels.mkdir(parents=True)
     for section, table, grades in (
-        ("a. Training Set", "a. IDRiD_Disease Grading_Training Labels.csv", [0] * 6 + [2, 3]),
+        ("a. Training Set", "a. IDRiD_Disease Grading_Training Labels.csv", [0] * normal + [2, 3]),
         ("b. Testing Set", "b. IDRiD_Disease Grading_Testing Labels.csv", [0, 0, 1, 4]),
     ):
         rows = []
@@ -42,6 +42,27 @@ def write_idrid(root: Path) -> Path:
         _save(part / "1. Original Images" / "b. Testing Set" / f"IDRiD_{number}.jpg", picture)
         truth = part / "2. All Segmentation Groundtruths" / "b. Testing Set" / "2. Haemorrhages"
         _save(truth / f"IDRiD_{number}_HE.png", 255 * (mask > 0).astype(np.uint8))
+    return root
+
+
+def write_mvtad(root: Path, *, category: str = "screw", normal: int = 16) -> Path:
+    """MVTec AD's layout, one category: a grey disc before a dark ground, with a dark bar across it as the defect."""
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    disc = (rows - SIZE[0] / 2) ** 2 + (columns - SIZE[1] / 2) ** 2 < 24**2
+    folder = root / category
+
+    def part(number: int) -> np.ndarray:
+        noise = np.random.default_rng(number).normal(0, 8, SIZE)
+        return np.clip(np.where(disc, 160 + 40 * np.sin(columns / 3), 30) + noise, 0, 255).astype(np.uint8)
+
+    for number in range(normal):
+        _save(folder / "train" / "good" / f"{number:03d}.png", part(number))
+    for number in range(3):
+        _save(folder / "test" / "good" / f"{number:03d}.png", part(100 + number))
+        picture, bar = part(200 + number), disc & (abs(rows - 20 - 8 * number) < 3)
+        picture[bar] = 20
+        _save(folder / "test" / "scratch" / f"{number:03d}.png", picture)
+        _save(folder / "ground_truth" / "scratch" / f"{number:03d}_mask.png", 255 * bar.astype(np.uint8))
     return root
 
 
