@@ -99,9 +99,7 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     calibrate.set_defaults(run_id="calibrating")
     for each, example in ((run, "bundles/lag"), (calibrate, "bundles/idrid")):
-        each.add_argument(
-            "--config", required=True, metavar="DIR", type=Path, help=f"bundle folder, such as {example}"
-        )
+        each.add_argument("--config", required=True, metavar="DIR", type=Path, help=f"bundle folder, such as {example}")
 
     phantoms = commands.add_parser(
         "phantoms",

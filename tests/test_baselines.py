@@ -106,6 +106,13 @@ def test_layer_features(models: ModuleType) -> None:
     every = models.layer_features(encoder, image, (1, 2, 3))
     assert every.shape == (64 + 128 + 256, 6, 8)
     torch.testing.assert_close(every[64:], both)
+    unit = models.layer_features(encoder, image, kind="unit")
+    torch.testing.assert_close(unit.square().sum(0), torch.full((6, 8), 2.0))  # two stages of length 1
+    averaged = models.layer_features(encoder, image, kind="averaged")
+    torch.testing.assert_close(averaged[:, 2, 3], both[:, 1:4, 2:5].mean((1, 2)))
+    torch.testing.assert_close(averaged[:, 0, 0], both[:, :2, :2].mean((1, 2)))
+    with pytest.raises(ValueError, match="features are 'cosine', expected one of plain, averaged, unit"):
+        models.layer_features(encoder, image, kind="cosine")
     with pytest.raises(ValueError, match=r"image is 40 x 64 .* multiples of 16"):
         models.layer_features(encoder, image[:, :40])
 
@@ -157,7 +164,7 @@ def test_run_and_collect(baselines: ModuleType, screw_dir: Path, tmp_path: Path)
     baselines.main([*command.format("gaussian").split(), "--output", str(output), "--size", "64", "80"])
     baselines.main(["collect", "--output", str(output)])
     text = (output / "baselines.md").read_text()
-    assert text.count("| 64x80 | 2+3 | 5 |") == 3
+    assert text.count("| 64x80 | 2+3 | plain | 5 |") == 3
     assert "| kept | 64x80" in text  # a finished file is not measured again
 
 

@@ -48,6 +48,20 @@ def test_runs_a_bundle(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.splitlines() == ["trained -1 [1, 2]", "finalized"]
 
 
+def test_calibrate_is_run_calibrating(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    configs = bundle / "configs"
+    (configs / "synthetic.json").write_text((configs / "train.json").read_text())
+    (configs / "calibrate.json").write_text(json.dumps({"calibrating": ["$print('calibrated', @epochs)"]}))
+    for command in (["calibrate"], ["run", "calibrating"]):
+        assert main([*command, "--config", str(bundle), "--epochs", "3"]) == 0
+        assert capsys.readouterr().out.splitlines() == ["calibrated 3", "finalized"]
+    assert main(["calibrate", "--config", str(bundle), "--epoch", "3"]) == 2
+    assert "unknown key --epoch: did you mean --epochs?" in _one_line(capsys)
+    (configs / "calibrate.json").unlink()
+    assert main(["calibrate", "--config", str(bundle)]) == 2
+    assert "no bundle for 'calibrating'" in _one_line(capsys)
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

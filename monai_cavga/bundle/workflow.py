@@ -20,7 +20,8 @@ from monai_cavga.bundle.directory import (
     run_id_problem,
 )
 
-_INFERRING = ("evaluating", "inference", "synthetic_evaluating")  # MONAI's workflow type "infer": how it looks up a bundle's properties
+# MONAI's workflow type "infer": how it looks up a bundle's properties
+_INFERRING = ("evaluating", "inference", "synthetic_evaluating")
 
 
 class BundleDirectoryWorkflow(ConfigWorkflow):

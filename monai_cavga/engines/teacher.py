@@ -100,7 +100,7 @@ class TeacherMaskd(MapTransform):
             return item
         image = torch.as_tensor(item[self.first_key(item)]).as_subclass(torch.Tensor)
         with torch.no_grad():
-            probability = self.teacher.anomaly_maps(image[None], ["class"])[0]  # type: ignore[operator, union-attr]
+            probability = self.teacher.anomaly_maps(image[None], ["class"])[0]  # type: ignore[operator]
         inside = torch.ones_like(probability, dtype=torch.bool)
         if self.fov_key in item:
             inside = torch.as_tensor(item[self.fov_key]).as_subclass(torch.Tensor) > 0.5

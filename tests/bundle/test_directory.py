@@ -97,9 +97,8 @@ def test_run_ids() -> None:
     config = {"training": [], "my_own": []}
     assert run_id_problem(config, "my_own") == ""
     assert run_id_problem(config, "trainig") == "unknown run 'trainig': did you mean 'training'?"
-    assert run_id_problem(config, "xyz") == (
-        "unknown run 'xyz': expected training, evaluating, inference, synthetic_training, synthetic_evaluating, calibrating"
-    )
+    runs = "training, evaluating, inference, synthetic_training, synthetic_evaluating, calibrating"
+    assert run_id_problem(config, "xyz") == f"unknown run 'xyz': expected {runs}"
 
 
 def test_absent_folder(bundle: Path) -> None:

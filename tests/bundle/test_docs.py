@@ -9,14 +9,27 @@ from typing import Any
 
 import pytest
 
+from monai_cavga.bundle.directory import folder_problem
+
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
-NAMES = ("lag", "idrid")
-FILES = {"training": "train.json", "evaluating": "evaluate.json", "inference": "inference.json"}
-ROW = re.compile(r"^\| `(\w+)` \| (training|evaluating|inference) \| `(.+?)` \| \S.*\|$", re.MULTILINE)
+NAMES = ("lag", "idrid", "mvtad")
+# The files whose keys a run adds to those of the run that it evaluates or calibrates, and one of these keys.
+FILES = {
+    "training": (("train.json",), "epochs"),
+    "evaluating": (("evaluate.json",), "maps"),
+    "inference": (("inference.json",), "batch_size"),
+    "synthetic_training": (("synthetic.json",), "epochs"),
+    "calibrating": (("calibrate.json",), "false_positive_rate"),
+    "synthetic_evaluating": (("evaluate.json", "synthetic_evaluate.json"), "maps"),
+}
+RUNS = [(name, run) for name in NAMES for run in FILES if not folder_problem(BUNDLES / name, run)]
+ROW = re.compile(rf"^\| `(\w+)` \| ({'|'.join(FILES)}) \| `(.+?)` \| \S.*\|$", re.MULTILINE)
 
 
 def load(name: str, run: str) -> dict[str, Any]:
-    return json.loads((BUNDLES / name / "configs" / FILES[run]).read_text(encoding="utf-8"))
+    files = (json.loads((BUNDLES / name / "configs" / file).read_text(encoding="utf-8")) for file in FILES[run][0])
+    merged = {key: value for content in files for key, value in content.items()}
+    return {key: value for key, value in merged.items() if not re.search("::|#", key)}  # not into another file's part
 
 
 def is_option(config: dict[str, Any], key: str) -> bool:
@@ -65,18 +78,17 @@ def test_options_are_told_from_components() -> None:
     assert [key for key in config if is_option(config, key)] == ["epochs", "size", "folder", "root"]
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("run", FILES)
+@pytest.mark.parametrize(("name", "run"), RUNS)
 def test_every_option_is_in_the_docs_with_its_default(name: str, run: str) -> None:
     """A run's own row counts; without one, every row of the key must say this run's default too."""
     rows, found = documented(name), options(name, run)
-    assert {"training": "epochs", "evaluating": "maps", "inference": "batch_size"}[run] in found
+    assert FILES[run][1] in found
     for key, default in found.items():
         said = {rows[key, run]} if (key, run) in rows else {rows[row] for row in rows if row[0] == key}
-        assert said == {default}, f"{FILES[run]}: {key} is {default}, the docs of {name} say {said or 'nothing'}"
+        assert said == {default}, f"{run}: {key} is {default}, the docs of {name} say {said or 'nothing'}"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_docs_name_no_other_keys(name: str) -> None:
     for key, run in documented(name):
-        assert key in options(name, run), f"{run}: {key} is in the docs of {name} but no option of {FILES[run]}"
+        assert key in options(name, run), f"{key} is in the docs of {name} but no option of {run}"
