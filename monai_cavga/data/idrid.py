@@ -14,9 +14,10 @@ from typing import Literal
 from monai_cavga.data.layout import (
     DatasetNotFoundError,
     Item,
+    Labelled,
     Section,
     check_options,
-    draw,
+    draw_labelled,
     images_in,
     missing_data_message,
     split_training,
@@ -46,7 +47,7 @@ def idrid_items(
     dataset_dir: str | os.PathLike[str],
     section: Section,
     *,
-    labelled: int = 0,
+    labelled: Labelled = 0,
     validation_fraction: float = 0.2,
     seed: int = 0,
 ) -> list[Item]:
@@ -61,7 +62,7 @@ def idrid_items(
     Args:
         dataset_dir: the folder that holds ``A. Segmentation`` and ``B. Disease Grading``.
         section: "training", "validation" or "test". Give all three the same options.
-        labelled: number of anomalous training images; 0 = unsupervised.
+        labelled: number of anomalous training images, a fraction of them below 1, or their names; 0 = unsupervised.
         validation_fraction: share of the training normals held out, in [0, 1).
         seed: of both draws.
 
@@ -84,7 +85,7 @@ def idrid_items(
     normal = [_grading_item(image, "training", grade=0) for image, grade in graded if grade == 0]
     part = split_training(normal, section, validation_fraction=validation_fraction, seed=seed)
     candidates = _anomalous(graded, "training", least_grade=LABELLED_FROM_GRADE, without=repeated)
-    supervised = draw((item["name"] for item in candidates), labelled, seed=seed, purpose="labelled")
+    supervised = draw_labelled((item["name"] for item in candidates), labelled, seed=seed)
     if section == "training":
         part += [item for item in candidates if item["name"] in supervised]
     return part

@@ -13,9 +13,11 @@ from pathlib import Path
 from monai_cavga.data.layout import (
     DatasetNotFoundError,
     Item,
+    Labelled,
     Section,
     check_options,
     draw,
+    draw_labelled,
     images_in,
     missing_data_message,
     natural_key,
@@ -33,7 +35,7 @@ def lag_items(
     dataset_dir: str | os.PathLike[str],
     section: Section,
     *,
-    labelled: int = 0,
+    labelled: Labelled = 0,
     validation_fraction: float = 0.2,
     seed: int = 0,
     training_normals: int = TRAINING_NORMALS,
@@ -48,7 +50,8 @@ def lag_items(
     Args:
         dataset_dir: the folder that holds the ``LAG_database_part_*`` folders.
         section: "training", "validation" or "test". Give all three the same options.
-        labelled: number of anomalous training images (the paper's weak setting: 2 % of them); 0 = unsupervised.
+        labelled: number of anomalous training images, a fraction of them below 1 (the paper's weak setting: 0.02), or
+            their names; 0 = unsupervised.
         validation_fraction: share of the training normals, in [0, 1).
         seed: of all three draws.
         training_normals: normal images for training and validation together.
@@ -62,7 +65,7 @@ def lag_items(
     """
     check_options(section, validation_fraction=validation_fraction, labelled=labelled)
     normal, anomalous = read_layout(Path(dataset_dir))
-    supervised = draw((item["name"] for item in anomalous), labelled, seed=seed, purpose="labelled")
+    supervised = draw_labelled((item["name"] for item in anomalous), labelled, seed=seed)
     count = training_count(len(normal), training_normals=training_normals)
     for_training = draw((item["name"] for item in normal), count, seed=seed, purpose="training_normals")
     if section == "test":

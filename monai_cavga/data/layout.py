@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
@@ -13,6 +14,7 @@ from monai_cavga.data.read import SUFFIXES
 
 Section = Literal["training", "validation", "test"]
 DatasetName = Literal["lag", "idrid", "mvtad", "ped2"]
+Labelled = float | Sequence[str]  # how many anomalous images have a label, which fraction, or their names
 SECTIONS: tuple[Section, ...] = ("training", "validation", "test")
 
 _SOURCES: dict[DatasetName, tuple[str, str, str]] = {
@@ -101,6 +103,42 @@ def draw(names: Iterable[str], count: int, *, seed: int, purpose: str) -> set[st
     return set(ranked[:count])
 
 
+def labelled_count(labelled: float, anomalies: int) -> int:
+    """How many labels a number asks for: itself, or below 1 that fraction, rounded to at least one image.
+
+    Raises:
+        ValueError: if ``labelled`` is negative or neither a whole number nor below 1.
+    """
+    if 0 < labelled < 1:
+        return max(1, round(labelled * anomalies))
+    if labelled < 0 or labelled != int(labelled):
+        raise ValueError(
+            f"labelled is {labelled}, expected 0, a number of anomalous images, a fraction of them below 1, or names: "
+            "the paper's weak setting is 0.02"
+        )
+    return int(labelled)
+
+
+def draw_labelled(names: Iterable[str], labelled: Labelled, *, seed: int) -> set[str]:
+    """The budget of labels: a number of anomalous images or a fraction of them, drawn by seed, or their names.
+
+    Raises:
+        ValueError: as `labelled_count`, if there are fewer images, or if a name is not among them.
+    """
+    ranked = list(names)
+    if isinstance(labelled, (int, float)):
+        return draw(ranked, labelled_count(labelled, len(ranked)), seed=seed, purpose="labelled")
+    wanted = [labelled] if isinstance(labelled, str) else list(labelled)
+    unknown = sorted(set(wanted) - set(ranked))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], ranked, n=1)
+        raise ValueError(
+            f"labelled names {unknown[0]!r}, which is no anomalous image that may be labelled: "
+            + (f"did you mean {near[0]!r}?" if near else f"names are such as {ranked[0] if ranked else 'none'!r}")
+        )
+    return set(wanted)
+
+
 def split_training(items: Sequence[Item], section: Section, *, validation_fraction: float, seed: int) -> list[Item]:
     """Split normal training images by seed and return one of the two parts, "training" or "validation".
 
@@ -118,7 +156,7 @@ def split_training(items: Sequence[Item], section: Section, *, validation_fracti
     return part
 
 
-def check_options(section: str, *, validation_fraction: float, labelled: int) -> None:
+def check_options(section: str, *, validation_fraction: float, labelled: Labelled = 0) -> None:
     """Refuse options that no data set can honour.
 
     Raises:
@@ -128,5 +166,5 @@ def check_options(section: str, *, validation_fraction: float, labelled: int) ->
         raise ValueError(f"section is {section!r}, expected one of {', '.join(SECTIONS)}: correct the spelling")
     if not 0 <= validation_fraction < 1:
         raise ValueError(f"validation_fraction is {validation_fraction}, expected [0, 1): 0.2 is the usual choice")
-    if labelled < 0:
+    if isinstance(labelled, (int, float)) and labelled < 0:
         raise ValueError(f"labelled is {labelled}, expected 0 or more anomalous training images: use 0 for none")

@@ -12,9 +12,10 @@ from pathlib import Path
 from monai_cavga.data.layout import (
     DatasetNotFoundError,
     Item,
+    Labelled,
     Section,
     check_options,
-    draw,
+    draw_labelled,
     images_in,
     missing_data_message,
     natural_key,
@@ -31,7 +32,7 @@ def mvtad_items(
     section: Section,
     *,
     category: str,
-    labelled: float = 0,
+    labelled: Labelled = 0,
     validation_fraction: float = 0.2,
     seed: int = 0,
 ) -> list[Item]:
@@ -45,8 +46,8 @@ def mvtad_items(
         dataset_dir: the folder that holds the category's folder, or that folder itself.
         section: "training", "validation" or "test". Give all three the same options.
         category: such as "screw".
-        labelled: number of anomalous training images, or below 1 the fraction of the test anomalies, rounded to at
-            least one image (the paper's weak setting: 0.02); 0 = unsupervised.
+        labelled: number of anomalous training images; below 1 the fraction of the test anomalies, rounded to at least
+            one image (the paper's weak setting: 0.02); or their names; 0 = unsupervised.
         validation_fraction: share of the training normals held out, in [0, 1).
         seed: of both draws.
 
@@ -60,8 +61,7 @@ def mvtad_items(
     check_options(section, validation_fraction=validation_fraction, labelled=0)
     folder = category_folder(Path(dataset_dir), category)
     anomalous = anomalous_items(folder, category) if labelled or section == "test" else []
-    count = labelled_count(labelled, len(anomalous))
-    supervised = draw((item["name"] for item in anomalous), count, seed=seed, purpose="labelled")
+    supervised = draw_labelled((item["name"] for item in anomalous), labelled, seed=seed)
     if section == "test":
         normal = _items(_folder(folder, TEST / GOOD), f"{category}_test_{GOOD}")
         return normal + [item for item in anomalous if item["name"] not in supervised]
@@ -70,22 +70,6 @@ def mvtad_items(
     if section == "training":
         part += [item for item in anomalous if item["name"] in supervised]
     return part
-
-
-def labelled_count(labelled: float, anomalies: int) -> int:
-    """Number of labelled anomalies: a whole number as it is, a fraction below 1 of all there are, at least one.
-
-    Raises:
-        ValueError: if ``labelled`` is negative or neither a whole number nor below 1.
-    """
-    if 0 < labelled < 1:
-        return max(1, round(labelled * anomalies))
-    if labelled < 0 or labelled != int(labelled):
-        raise ValueError(
-            f"labelled is {labelled}, expected 0, a number of test anomalies, or a fraction of them below 1: "
-            "0.02 is the paper's weak setting"
-        )
-    return int(labelled)
 
 
 def mvtad_categories(dataset_dir: Path) -> list[str]:

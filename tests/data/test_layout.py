@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from monai_cavga.data.layout import check_options, draw, images_in, missing_data_message, natural_key
+from monai_cavga.data.layout import check_options, draw, draw_labelled, images_in, missing_data_message, natural_key
 
 
 def test_natural_order() -> None:
@@ -71,3 +71,22 @@ def test_missing_data_message_is_one_helpful_line(kind: str, source: str) -> Non
     assert "\n" not in message
     for text in ("/some/where", source, "python -m monai_cavga phantoms DIR"):
         assert text in message
+
+
+def test_labels_are_a_number_a_fraction_or_names() -> None:
+    names = [f"image_{number}" for number in range(50)]
+    assert draw_labelled(names, 5, seed=1) == draw(names, 5, seed=1, purpose="labelled")
+    assert draw_labelled(names, 0.1, seed=1) == draw_labelled(names, 5, seed=1)
+    assert draw_labelled(names, 0.001, seed=1) == draw_labelled(names, 1, seed=1)
+    assert draw_labelled(names, ["image_3", "image_40"], seed=1) == {"image_3", "image_40"}
+    assert draw_labelled(names, "image_3", seed=1) == {"image_3"}
+    assert draw_labelled(names, 0, seed=1) == draw_labelled(names, [], seed=1) == set()
+
+
+def test_a_label_for_an_image_that_is_not_there() -> None:
+    with pytest.raises(
+        ValueError, match="labelled names 'imag_3', which is no anomalous image .*: did you mean 'image_3'"
+    ):
+        draw_labelled(["image_3", "image_40"], ["imag_3"], seed=0)
+    with pytest.raises(ValueError, match=r"labelled names 'x', .*: names are such as 'image_3'"):
+        draw_labelled(["image_3"], ["x"], seed=0)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from monai_cavga.data import DatasetNotFoundError, mvtad_items
-from monai_cavga.data.mvtad import category_folder, labelled_count, mvtad_categories, normal_items
+from monai_cavga.data.layout import labelled_count
+from monai_cavga.data.mvtad import category_folder, mvtad_categories, normal_items
 
 
 def names(items: list, label: int | None = None) -> list[str]:  # type: ignore[type-arg]
@@ -46,7 +47,7 @@ def test_labelled_count(labelled: float, count: int) -> None:
 
 @pytest.mark.parametrize("labelled", [-1, -0.1, 1.5])
 def test_labelled_must_be_a_number_or_a_fraction(labelled: float) -> None:
-    with pytest.raises(ValueError, match="expected 0, a number of test anomalies, or a fraction"):
+    with pytest.raises(ValueError, match="expected 0, a number of anomalous images, a fraction"):
         labelled_count(labelled, 10)
 
 
