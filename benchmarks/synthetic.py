@@ -27,6 +27,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "retina": {"bundle": "idrid", "options": {}, "weak_epochs": 12},
     "screw": {"bundle": "mvtad", "options": {"category": "screw"}, "weak_epochs": 8},
 }
+STEPS = ("synthetic_training", "calibrating", "synthetic_evaluating")
 COLUMNS = {
     "pixel AUROC": "pixel_auroc",
     "AUPRO": "aupro",
@@ -78,14 +79,15 @@ def one(args: argparse.Namespace, seed: int, labelled: float) -> None:
     }
     for step, options in steps.items():
         done = work / f"{step}.json"
-        if done.is_file():
+        if done.is_file() or step not in args.steps:
             continue
         print(f"{protocol} {name} seed {seed}: {step} in {work}", flush=True)
         start = time.monotonic()
         bundle(protocol, step, **common, **options)
         note = {"seconds": round(time.monotonic() - start), **machine()}
         write_atomic(done, json.dumps(note).encode())
-    write_result(protocol, seed, labelled, work=work, overrides=training)
+    if all((work / f"{step}.json").is_file() for step in STEPS):
+        write_result(protocol, seed, labelled, work=work, overrides=training)
 
 
 def write_result(protocol: str, seed: int, labelled: float, *, work: Path, overrides: Mapping[str, Any]) -> None:
@@ -99,7 +101,7 @@ def write_result(protocol: str, seed: int, labelled: float, *, work: Path, overr
         "overrides": shown,
         "steps": {
             step: json.loads((work / f"{step}.json").read_text())
-            for step in ("synthetic_training", "calibrating", "synthetic_evaluating")
+            for step in STEPS
         },
         "calibration": json.loads((work / "calibration.json").read_text()),
         "report": json.loads((work / "eval" / "report.json").read_text(encoding="utf-8")),
@@ -116,7 +118,8 @@ def run(args: argparse.Namespace) -> None:
     for seed in args.seeds:
         for labelled in sorted({0.0, *args.labelled}) if any(args.labelled) else [0.0]:
             one(args, seed, int(labelled) if labelled == int(labelled) else labelled)
-    collect(args)
+    if set(args.steps) == set(STEPS):
+        collect(args)
 
 
 def collect(args: argparse.Namespace) -> None:
@@ -176,6 +179,7 @@ def main() -> None:
     runner.add_argument("--seeds", nargs="+", type=int, default=[0])
     runner.add_argument("--labelled", nargs="+", type=float, default=[0.0], help="labelled anomalous images")
     runner.add_argument("--work", type=Path, default=Path("runs/synthetic"), help="models and logs")
+    runner.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), help="do these only")
     runner.add_argument("--set", nargs="+", type=_setting, default=[], metavar="KEY=JSON", help="training overrides")
     runner.set_defaults(run=run)
     table = commands.add_parser("collect", help="table from the result files")

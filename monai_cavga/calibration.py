@@ -84,7 +84,8 @@ class Calibrator:
         fit_loader: training normals, batches with ``image`` and ``fov`` (used where it is there).
         normal_loader: held-out normals, the same.
         made_loaders: by name, held-out normals with made anomalies: ``image``, ``mask`` ``(B, 1, H, W)``, ``label``.
-            Give a kind that training did not see as well, or the map that was trained on it always wins.
+            Give the kinds that training made: the weights are the best for what the model is for, and a kind that
+            looks like nothing a clinic meets would weigh as much.
         test_items: the test set's data list; calibrating on one of its images is refused.
         path: where to write, ``.safetensors``; the JSON goes beside it.
         model_path: where the model that belongs to the calibration goes, in half precision, ``.safetensors``.

@@ -89,7 +89,7 @@ class CAVGALocalizer(nn.Module):
         both = self.relative(torch.cat([class_logit, distance], dim=1))
         both = (both - self.centre[:, None, None]) / self.scale[:, None, None]
         total = (both * self.weight[:, None, None]).sum(dim=1, keepdim=True)
-        return torch.sigmoid(4 * (total - self.threshold))
+        return torch.sigmoid(2 * (total - self.threshold))
 
     def relative(self, both: Tensor) -> Tensor:
         """Class logit and latent distance ``(B, 2, h, w)`` less what normals have at each position."""

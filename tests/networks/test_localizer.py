@@ -123,9 +123,9 @@ def test_fuse_by_hand() -> None:
     module = calibrated()
     # ((1 + 3) / 4, (5.5 - 1.5) / 2) = (1, 2), weighted 1 + 1 = 2, above the threshold by 1.3
     fused = module.fuse(torch.tensor([[[[1.0]]]]), torch.tensor([[[[5.5]]]]))
-    torch.testing.assert_close(fused, torch.sigmoid(torch.tensor([[[[4 * 1.3]]]])))
+    torch.testing.assert_close(fused, torch.sigmoid(torch.tensor([[[[2 * 1.3]]]])))
     at_threshold = module.fuse(torch.tensor([[[[1.0]]]]), torch.tensor([[[[2.9 - 2.0]]]]))  # 1 - 0.15 = 0.85
-    torch.testing.assert_close(at_threshold, torch.sigmoid(torch.tensor([[[[4 * 0.15]]]])))
+    torch.testing.assert_close(at_threshold, torch.sigmoid(torch.tensor([[[[2 * 0.15]]]])))
 
 
 @torch.no_grad()
@@ -153,7 +153,7 @@ def test_fused_is_made_of_the_two_others() -> None:
 
     finer = F.interpolate(distance, size=(8, 12), mode="bilinear", align_corners=False)
     total = (logit + 3) / 4 + 0.5 * (finer - 1.5) / 2
-    torch.testing.assert_close(maps[:, :1], up(torch.sigmoid(4 * (total - 0.7))))
+    torch.testing.assert_close(maps[:, :1], up(torch.sigmoid(2 * (total - 0.7))))
     torch.testing.assert_close(maps[:, 1:2], up(torch.sigmoid(logit)))
     torch.testing.assert_close(maps[:, 2:3], up(distance))
     assert torch.equal(maps[:, 3:], network.anomaly_maps(large(), ["attention"]))
@@ -166,7 +166,7 @@ def test_without_a_pyramid_fused_is_the_distance(head: str) -> None:
     module.weight.copy_(CAVGALocalizer(module.network, maps=["fused"]).weight)
     assert module.weight.tolist() == [0, 1]
     distance = module.distance(module.network.encoder.pyramid(large()))
-    expected = torch.sigmoid(4 * ((distance - 1.5) / 2 - 0.7))
+    expected = torch.sigmoid(2 * ((distance - 1.5) / 2 - 0.7))
     expected = F.interpolate(expected, size=(32, 48), mode="bilinear", align_corners=False)
     torch.testing.assert_close(module(large())[:, :1], expected)
 
@@ -176,7 +176,7 @@ def test_before_calibration_fused_is_the_class() -> None:
     module = CAVGALocalizer(calibrated().network, maps=("fused",)).eval()
     assert module.weight.tolist() == [1, 0]
     logit = module.network.class_logit(module.network.pyramid(large()))
-    expected = F.interpolate(torch.sigmoid(4 * logit), size=(32, 48), mode="bilinear", align_corners=False)
+    expected = F.interpolate(torch.sigmoid(2 * logit), size=(32, 48), mode="bilinear", align_corners=False)
     torch.testing.assert_close(module(large()), expected)
 
 
