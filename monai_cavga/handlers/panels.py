@@ -54,6 +54,8 @@ _EMPTY = (241, 243, 245)
 _MARGIN, _GAP, _NARROWEST = 16, 12, 176  # pixels; the narrowest cell holds the longest caption
 _HEADER, _TITLE, _FOOT, _BAR = 40, 24, 34, 8
 
+_OURS = ("class", "latent_distance", "fused")
+
 
 class _Tile(NamedTuple):
     title: str
@@ -100,6 +102,8 @@ def panel(
     opacity: float = 0.75,
 ) -> Array:
     """One row: input, reconstruction, residual, attention, anomaly map, mask, with captions and scales.
+
+    An item with maps of ours (class, latent distance, fused) shows these in place of a reconstruction that it lacks.
 
     Everything is resized, for display only, to the shape of the primary map (the source's), so that an image squeezed
     for the network is shown in its own proportions. What the item lacks is an empty tile that says so.
@@ -182,10 +186,16 @@ def _tiles(
     laid = None if over is None else blend(photo, map_layer(over, low=ends[0], high=ends[1]), opacity)
     ring, note = outline_layer(item.get("mask"), size)
     complement = primary == "attention" and attends == "normal"
+    ours = [key for key in _OURS if key in item and key != primary]
+    middle = []
+    if not ours or "reconstruction" in item:
+        middle.append(_Tile("reconstruction", shown("reconstruction"), "", None))
+    if not ours or "residual" in item:
+        middle.append(coloured("residual", values("residual"), scale_of(scales, "residual")))
+    middle += [coloured(key.replace("_", " "), values(key), scale_of(scales, key)) for key in ours]
     return [
         _Tile("input", photo, f"{height} rows, {width} columns", None),
-        _Tile("reconstruction", shown("reconstruction"), "", None),
-        coloured("residual", values("residual"), scale_of(scales, "residual")),
+        *middle,
         coloured("attention A", attention, scale),
         _Tile(
             "anomaly map 1 - A" if complement else f"anomaly map: {primary}", laid, "", None if laid is None else ends

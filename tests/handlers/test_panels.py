@@ -375,3 +375,15 @@ def test_panel_png_opens(tmp_path: Any) -> None:
     row = panel(item(), tile=TILE)
     with Image.open(io.BytesIO(encode_png(row))) as read:
         assert (read.width, read.height) == (row.shape[1], row.shape[0])
+
+
+def test_maps_of_ours_stand_in_for_a_reconstruction_that_is_not_there() -> None:
+    generator = torch.Generator().manual_seed(0)
+    item = {"image": torch.rand(3, 40, 64, generator=generator)}
+    maps = {name: torch.rand(1, 40, 64, generator=generator) for name in ("fused", "class", "attention")}
+    cell = 176 + 12  # narrowest cell and gap
+    plain = panel({**item, "attention": maps["attention"]}, tile=64).shape[1]
+    ours = panel({**item, **maps}, primary="fused", attends="anomalous", tile=64).shape[1]
+    assert plain - ours == cell  # input, reconstruction, residual, A, map, mask; input, class, A, map, mask
+    whole = {**item, **maps, "reconstruction": item["image"], "residual": maps["class"]}
+    assert panel(whole, primary="fused", attends="anomalous", tile=64).shape[1] - ours == 2 * cell
