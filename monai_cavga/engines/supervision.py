@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = ["SUPERVISION", "check_supervision"]
 
 SUPERVISION = ("synthetic", "mixed", "weak")
 
 
-def check_supervision(supervision: str, *, labelled: float, made_fraction: float) -> None:
+def check_supervision(supervision: str, *, labelled: float | Sequence[str], made_fraction: float) -> None:
     """Refuse options that are not the supervision they are called.
 
     Args:
         supervision: ``"synthetic"`` made anomalies alone; ``"mixed"`` labelled anomalous images beside them; ``"weak"``
             labelled ones alone.
-        labelled: number of labelled anomalous images, or their share.
+        labelled: number of labelled anomalous images, their share, or their names.
         made_fraction: share of the normal images that become anomalous, in [0, 1].
 
     Raises:
@@ -27,10 +29,11 @@ def check_supervision(supervision: str, *, labelled: float, made_fraction: float
         raise ValueError(f"supervision is {supervision!r}, expected one of {', '.join(map(repr, SUPERVISION))}")
     if not 0 <= made_fraction <= 1:
         raise ValueError(f"made_fraction is {made_fraction}, expected 0 to 1: the share of normals made anomalous")
+    count = labelled if isinstance(labelled, (int, float)) else len(labelled)
     said = f"supervision is {supervision!r}"
-    if supervision == "synthetic" and labelled > 0:
+    if supervision == "synthetic" and count > 0:
         raise ValueError(f"{said} and labelled {labelled}: pass --supervision mixed, or --labelled 0")
-    if supervision != "synthetic" and labelled <= 0:
+    if supervision != "synthetic" and count <= 0:
         raise ValueError(f"{said} and labelled {labelled}: pass --labelled N, or --supervision synthetic")
     if supervision == "synthetic" and made_fraction == 0:
         raise ValueError(f"{said} and made_fraction 0, which leaves no anomaly: pass a --made_fraction above 0")

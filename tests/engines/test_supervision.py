@@ -32,3 +32,10 @@ def test_options_that_do_not(supervision: str, labelled: float, made_fraction: f
     with pytest.raises(ValueError, match=re.escape(remedy)) as raised:
         check_supervision(supervision, labelled=labelled, made_fraction=made_fraction)
     assert "\n" not in str(raised.value)
+
+
+def test_names_are_labels_too() -> None:
+    check_supervision("mixed", labelled=["image_1"], made_fraction=0.5)
+    check_supervision("synthetic", labelled=[], made_fraction=0.5)
+    with pytest.raises(ValueError, match="pass --supervision mixed"):
+        check_supervision("synthetic", labelled=["image_1"], made_fraction=0.5)
