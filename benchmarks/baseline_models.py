@@ -20,7 +20,12 @@ SHRINKAGE = 1e-3  # of the mean variance, added to every variance: ReLU channels
 METHODS = {  # name on the command line -> in words
     "memory_bank": f"memory bank, {BANK_SIZE:,} random patches, nearest neighbour",
     "gaussian": "one Gaussian over all positions, whitened distance",
-    "gaussian_position": "the same with a mean for each position",
+    "gaussian_position": "one Gaussian, a mean for each position, whitened distance",
+}
+FEATURES = {  # name on the command line -> in words
+    "plain": "plain",
+    "averaged": "3x3 average",  # as PatchCore's (Roth et al., CVPR 2022)
+    "unit": "unit length",  # each stage's vector at each position, as Wang et al., BMVC 2021
 }
 _CHUNK = 1024  # patches whose distances from the bank are held at once: 32 MiB
 
@@ -43,7 +48,9 @@ class Detector(Protocol):
 
 
 @torch.no_grad()
-def layer_features(encoder: ResNetEncoder, image: Tensor, layers: Sequence[int] = (2, 3)) -> Tensor:
+def layer_features(
+    encoder: ResNetEncoder, image: Tensor, layers: Sequence[int] = (2, 3), *, kind: str = "plain"
+) -> Tensor:
     """Features of several stages of a ResNet on the grid of the second, of stride 8.
 
     The first stage is averaged over 2x2 positions, the third is interpolated linearly.
@@ -52,17 +59,20 @@ def layer_features(encoder: ResNetEncoder, image: Tensor, layers: Sequence[int] 
         encoder: with as many stages as ``layers`` needs, in eval mode.
         image: ``(C, H, W)`` in [0, 1], sides multiples of 16.
         layers: of 1, 2 and 3.
+        kind: of `FEATURES`.
 
     Returns:
         ``(sum of channels, H/8, W/8)``.
 
     Raises:
-        ValueError: if a side is not a multiple of 16.
+        ValueError: if a side is not a multiple of 16, or for another ``kind``.
     """
     if image.shape[-2] % 16 or image.shape[-1] % 16:
         raise ValueError(
             f"image is {image.shape[-2]} x {image.shape[-1]} (H x W), expected multiples of 16: choose another --size"
         )
+    if kind not in FEATURES:
+        raise ValueError(f"features are {kind!r}, expected one of {', '.join(FEATURES)}: correct the spelling")
     pyramid = encoder.pyramid(image[None])
     grid = pyramid[1].shape[-2:]
     parts = []
@@ -72,8 +82,11 @@ def layer_features(encoder: ResNetEncoder, image: Tensor, layers: Sequence[int] 
             part = F.avg_pool2d(part, 2)
         elif layer > 2:
             part = F.interpolate(part, size=grid, mode="bilinear", align_corners=False)
-        parts.append(part)
-    return torch.cat(parts, dim=1)[0]
+        parts.append(F.normalize(part, dim=1) if kind == "unit" else part)
+    features = torch.cat(parts, dim=1)
+    if kind == "averaged":
+        features = F.avg_pool2d(features, 3, stride=1, padding=1, count_include_pad=False)
+    return features[0]
 
 
 class MemoryBank:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from baseline_models import METHODS, SHRINKAGE, Detector, detector, layer_features
+from baseline_models import FEATURES, METHODS, SHRINKAGE, Detector, detector, layer_features
 from baseline_table import COLUMNS, MAX_FPR, PIXEL_LABELS, PROTOCOLS, QUANTILE, table
 from reporting import RESULTS, cell, machine
 from torch import Tensor
@@ -68,7 +68,7 @@ def fit(found: Detector, encoder: ResNetEncoder, items: Sequence[Item], args: ar
     """Show every training image to the detector: all patches that a pixel inside the field of view is made from."""
     for item in tqdm(items, desc=f"{args.method}: training", unit="image", disable=args.quiet):
         sample = load(item, args.size, fundus=args.protocol == "retina")
-        features = layer_features(encoder, sample.image, args.layers)
+        features = layer_features(encoder, sample.image, args.layers, kind=args.features)
         found.observe(features, contributing(sample.fov, features.shape[1:]))
     found.finish()
 
@@ -96,7 +96,7 @@ def evaluate(
     for item in tqdm(items, desc=f"{args.method}: test", unit="image", disable=args.quiet):
         start = time.monotonic()
         sample = load(item, args.size, fundus=args.protocol == "retina")
-        coarse = found.distance(layer_features(encoder, sample.image, args.layers))[None, None]
+        coarse = found.distance(layer_features(encoder, sample.image, args.layers, kind=args.features))[None, None]
         anomaly_map = F.interpolate(coarse, size=sample.fov.shape[-2:], mode="bilinear", align_corners=False)[0]
         scores.append(image_score(anomaly_map, fov=sample.fov, quantile=QUANTILE))
         seconds += time.monotonic() - start
@@ -136,9 +136,10 @@ def summary(
 def result_name(args: argparse.Namespace) -> str:
     """Name of a run's file without its ending: everything that changes the numbers stands in it."""
     layers = "" if args.layers == [2, 3] else f"_layer{''.join(map(str, args.layers))}"
+    features = "" if args.features == "plain" else f"_{args.features}"
     part = "" if args.validation_fraction == 0.2 else f"_validation{args.validation_fraction:g}"
     size = f"{args.size[0]}x{args.size[1]}"
-    return f"baselines_{args.protocol}_{args.method}{layers}{part}_{size}_seed{args.seed}"
+    return f"baselines_{args.protocol}_{args.method}{features}{layers}{part}_{size}_seed{args.seed}"
 
 
 def run(args: argparse.Namespace) -> None:
@@ -168,6 +169,7 @@ def run(args: argparse.Namespace) -> None:
         "seed": args.seed,
         "size": args.size,
         "layers": args.layers,
+        "features": args.features,
         "validation_fraction": args.validation_fraction,
         "shrinkage": SHRINKAGE,
         "encoder_weights": f"ResNet-18, conv1 to layer3, from {Path(args.weights).name}",
@@ -180,7 +182,8 @@ def run(args: argparse.Namespace) -> None:
         "load_average": round(os.getloadavg()[0], 1),  # other work on the machine, which images/s suffers from
         "command": f"python benchmarks/baselines.py run --protocol {args.protocol} --method {args.method} "
         f"--dataset_dir DIR --weights FILE --seed {args.seed} --size {size} "
-        f"--layers {' '.join(map(str, args.layers))} --validation_fraction {args.validation_fraction:g}",
+        f"--layers {' '.join(map(str, args.layers))} --features {args.features} "
+        f"--validation_fraction {args.validation_fraction:g}",
         "machine": machine(),
     }
     write_atomic(path, (json.dumps(result, indent=2) + "\n").encode())
@@ -208,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runner.add_argument("--seed", type=int, default=0)
     runner.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of the input, multiples of 16")
     runner.add_argument("--layers", type=int, nargs="+", choices=(1, 2, 3), default=[2, 3])
+    runner.add_argument("--features", choices=list(FEATURES), default="plain")
     runner.add_argument("--validation_fraction", type=float, default=0.2, help="held out of the training images")
     runner.add_argument("--quiet", action="store_true", help="no progress bars")
     runner.set_defaults(run=run)
