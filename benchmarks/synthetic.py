@@ -99,10 +99,7 @@ def write_result(protocol: str, seed: int, labelled: float, *, work: Path, overr
         "seed": seed,
         "command": COMMAND.format(protocol=protocol, seed=seed, labelled=f"{labelled:g}"),
         "overrides": shown,
-        "steps": {
-            step: json.loads((work / f"{step}.json").read_text())
-            for step in STEPS
-        },
+        "steps": {step: json.loads((work / f"{step}.json").read_text()) for step in STEPS},
         "calibration": json.loads((work / "calibration.json").read_text()),
         "report": json.loads((work / "eval" / "report.json").read_text(encoding="utf-8")),
     }

@@ -46,8 +46,9 @@ Scales = Mapping[str, tuple[float, float]]
 Attends = Literal["normal", "anomalous"]
 
 # Ends of the fixed scales of pictures; every other map is shown on (0, 1). Mean residuals above a quarter of the
-# range of an image are rare: on (0, 1) every residual would be black. A normal position has a latent distance of 1.
-DISPLAY_SCALES: Scales = {"residual": (0.0, 0.25), "latent_distance": (0.0, 4.0)}
+# range of an image are rare: on (0, 1) every residual would be black. A normal position has a latent distance of 1,
+# and a fused map its threshold at 0.5: below it nothing is shown.
+DISPLAY_SCALES: Scales = {"residual": (0.0, 0.25), "latent_distance": (0.0, 4.0), "fused": (0.5, 1.0)}
 
 _PAPER, _INK, _MUTED, _LINE = (255, 255, 255), (27, 31, 36), (87, 96, 106), (222, 226, 230)
 _EMPTY = (241, 243, 245)
@@ -103,7 +104,7 @@ def panel(
 ) -> Array:
     """One row: input, reconstruction, residual, attention, anomaly map, mask, with captions and scales.
 
-    An item with maps of ours (class, latent distance, fused) shows these in place of a reconstruction that it lacks.
+    An item with maps of ours (class, latent distance, fused) shows these, and no empty tiles for what it lacks.
 
     Everything is resized, for display only, to the shape of the primary map (the source's), so that an image squeezed
     for the network is shown in its own proportions. What the item lacks is an empty tile that says so.
@@ -193,10 +194,11 @@ def _tiles(
     if not ours or "residual" in item:
         middle.append(coloured("residual", values("residual"), scale_of(scales, "residual")))
     middle += [coloured(key.replace("_", " "), values(key), scale_of(scales, key)) for key in ours]
+    if not ours or attention is not None:
+        middle.append(coloured("attention A", attention, scale))
     return [
         _Tile("input", photo, f"{height} rows, {width} columns", None),
         *middle,
-        coloured("attention A", attention, scale),
         _Tile(
             "anomaly map 1 - A" if complement else f"anomaly map: {primary}", laid, "", None if laid is None else ends
         ),

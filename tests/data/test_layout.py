@@ -85,7 +85,7 @@ def test_labels_are_a_number_a_fraction_or_names() -> None:
 
 def test_a_label_for_an_image_that_is_not_there() -> None:
     with pytest.raises(
-        ValueError, match="labelled names 'imag_3', which is no anomalous image .*: did you mean 'image_3'"
+        ValueError, match=r"labelled names 'imag_3', which is no anomalous image .*: did you mean 'image_3'"
     ):
         draw_labelled(["image_3", "image_40"], ["imag_3"], seed=0)
     with pytest.raises(ValueError, match=r"labelled names 'x', .*: names are such as 'image_3'"):
