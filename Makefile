@@ -42,3 +42,5 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/retina.py collect
+	$(BIN)/python benchmarks/synthetic.py collect --protocol retina
+	$(BIN)/python benchmarks/baselines.py collect

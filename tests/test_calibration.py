@@ -351,7 +351,7 @@ def loaders_with(data: list[dict[str, Any]], place: str) -> dict[str, Any]:
 @pytest.mark.parametrize("place", ["fit", "normal", "unseen"])
 def test_test_images_are_refused(tmp_path: Path, place: str) -> None:
     tested: Sequence[Mapping[str, Any]] = [{"image": "train/101.png"}, {"image": "train/200.png"}]
-    with pytest.raises(CalibrationError, match=f"the {place} images hold test image train-101: calibrate on training"):
+    with pytest.raises(CalibrationError, match=f"the {place} images hold test image train-101: use training"):
         calibrator(tmp_path, test_items=tested, **loaders_with(items(100, 3), place))
     calibrator(tmp_path, test_items=tested)
     assert not list(tmp_path.iterdir())
