@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from monai_cavga.networks.encoders import ResNetEncoder
+from monai_cavga.networks.latent_distance import aligned_features
 
 BANK_SIZE = 8000
 SHRINKAGE = 1e-3  # of the mean variance, added to every variance: ReLU channels that hardly vary
@@ -73,16 +74,10 @@ def layer_features(
         )
     if kind not in FEATURES:
         raise ValueError(f"features are {kind!r}, expected one of {', '.join(FEATURES)}: correct the spelling")
-    pyramid = encoder.pyramid(image[None])
-    grid = pyramid[1].shape[-2:]
-    parts = []
-    for layer in layers:
-        part = pyramid[layer - 1]
-        if layer == 1:
-            part = F.avg_pool2d(part, 2)
-        elif layer > 2:
-            part = F.interpolate(part, size=grid, mode="bilinear", align_corners=False)
-        parts.append(F.normalize(part, dim=1) if kind == "unit" else part)
+    aligned = aligned_features(encoder.pyramid(image[None]))
+    parts = [aligned[layer - 1] for layer in layers]
+    if kind == "unit":
+        parts = [F.normalize(part, dim=1) for part in parts]
     features = torch.cat(parts, dim=1)
     if kind == "averaged":
         features = F.avg_pool2d(features, 3, stride=1, padding=1, count_include_pad=False)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+from reporting import RESULTS
 from torch.utils.flop_counter import FlopCounterMode
 
 from monai_cavga.handlers.files import write_atomic
 from monai_cavga.networks import CAVGA, DCGANDiscriminator
 
 SIZE = 256
-RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def gmac(call: Callable[[], Any]) -> float:

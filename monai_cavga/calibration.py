@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from monai_cavga.handlers.files import write_atomic
 from monai_cavga.metrics import PixelHistogram, RegionHistogram, UndefinedMetricError, image_auroc, image_score
+from monai_cavga.metrics.binning import DEFAULT_BITS, item_histograms
 from monai_cavga.networks import CAVGALocalizer, stacked_features
 from monai_cavga.networks.weights import half_precision, half_precision_bytes, plain_settings
 
@@ -194,12 +195,8 @@ class Calibrator:
     def _parts(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Class logit and latent distance at the finer size ``(B, 2, h, w)``, and the field of view there."""
         image, inside = self._image(batch)
-        network = self.localizer.network
-        pyramid = network.encoder.pyramid(image)
-        distance = self.localizer.distance(pyramid)
-        logit = torch.zeros_like(distance) if network.pyramid_classifier is None else network.class_logit(pyramid)
-        distance = F.interpolate(distance, size=logit.shape[-2:], mode="bilinear", align_corners=False)
-        return torch.cat([logit, distance], dim=1), F.interpolate(inside, size=logit.shape[-2:], mode="area") > 0.5
+        parts = self.localizer.parts(self.localizer.network.encoder.pyramid(image))
+        return parts, F.interpolate(inside, size=parts.shape[-2:], mode="area") > 0.5
 
     def _scale(self) -> dict[str, dict[str, float]]:
         random = np.random.RandomState(self.seed)
@@ -230,17 +227,18 @@ class Calibrator:
             scores: list[list[float]] = [[] for _ in grid]
             labels: list[int] = []
             for batch in tqdm(loader, desc=f"made anomalies ({name})", unit="batch"):
-                parts = self.localizer.relative(self._parts(batch)[0])
-                parts = (parts - self.localizer.centre[:, None, None]) / self.localizer.scale[:, None, None]
+                parts = self.localizer.standardised(self._parts(batch)[0])
                 for each, mask in zip(parts.cpu(), _plain(batch["mask"]), strict=True):
                     labels.append(int((mask == 1).any()))
                     each = F.interpolate(each[None], size=mask.shape[-2:], mode="bilinear", align_corners=False)[0]
+                    known = mask.to(torch.int8)
+                    inside = (known >= 0).float()
                     for k, weights in enumerate(grid):
                         fused = (each * torch.tensor(weights)[:, None, None]).sum(dim=0, keepdim=True)
-                        known = mask.to(torch.int8)
-                        pixels[k].update(fused, known)
-                        regions[k].update(fused, known)
-                        scores[k].append(image_score(fused, fov=(known >= 0).float(), quantile=self.image_quantile))
+                        counts = item_histograms(fused, known, bits=DEFAULT_BITS)
+                        pixels[k].update(fused, known, counts=counts)
+                        regions[k].update(fused, known, counts=counts)
+                        scores[k].append(image_score(fused, fov=inside, quantile=self.image_quantile))
             for k in range(len(grid)):
                 found[k][name] = _summary(pixels[k], regions[k], np.array(scores[k]), np.array(labels))
         means = [np.mean([np.mean(list(row[name].values())) for name in self.made_loaders] or [0.0]) for row in found]
@@ -294,6 +292,7 @@ def load_calibration(localizer: CAVGALocalizer, path: str | Path) -> None:
             localizer.position = state[name].to(buffer.device)
         else:
             buffer.copy_(state[name])
+    localizer.uses_distance = bool(localizer.weight[1] != 0)
 
 
 def _buffers(localizer: CAVGALocalizer) -> dict[str, Tensor]:

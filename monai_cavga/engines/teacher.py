@@ -11,7 +11,7 @@ from monai.transforms import MapTransform
 from monai.utils import convert_to_dst_type
 from torch import nn
 
-from monai_cavga.networks import load_model
+from monai_cavga.networks import warm_start
 
 __all__ = ["TeacherMaskd", "pseudo_mask"]
 
@@ -87,8 +87,7 @@ class TeacherMaskd(MapTransform):
         fov_key: str = "fov",
     ) -> None:
         super().__init__(keys)
-        if source != "none":
-            load_model(teacher, source)
+        warm_start(teacher, source)
         self.teacher = None if source == "none" else teacher.eval()
         self.high, self.low = high, low
         self.label_key, self.mask_key, self.fov_key = label_key, mask_key, fov_key

@@ -6,7 +6,7 @@ from monai_cavga.networks.cavga import CAVGA, MAP_NAMES, CAVGAOutput
 from monai_cavga.networks.decoders import DCGANDecoder, ResidualDecoder
 from monai_cavga.networks.discriminators import DCGANDiscriminator
 from monai_cavga.networks.encoders import DCGANEncoder, ResNetEncoder
-from monai_cavga.networks.latent_distance import LatentDistance, stacked_features
+from monai_cavga.networks.latent_distance import LatentDistance, aligned_features, stacked_features
 from monai_cavga.networks.localizer import CAVGALocalizer
 from monai_cavga.networks.weights import (
     WeightReport,
@@ -30,6 +30,7 @@ __all__ = [
     "ResidualDecoder",
     "WeightReport",
     "WeightsError",
+    "aligned_features",
     "load_encoder_weights",
     "load_model",
     "read_weights",

@@ -126,7 +126,7 @@ class CAVGA(nn.Module):
         self.pyramid_classifier: PyramidClassifier | None = None
         if head == "pyramid":
             self.pyramid_classifier = PyramidClassifier(self.encoder.pyramid_channels)
-        if head == "conv":
+        elif head == "conv":
             self.classifier = ConvClassifier(latent_channels)
         elif head == "flat":
             self.classifier = FlatClassifier(latent_channels, map_size=(1, 1) if latent == "flat" else map_size)
@@ -161,7 +161,7 @@ class CAVGA(nn.Module):
             z = self.pyramid_classifier.latent(pyramid)
             class_map = self.pyramid_classifier(z)
             logits = pool_logits(class_map)
-            classes = normalise_attention(class_attention(z, self.pyramid_classifier.positional_weight()))
+            classes = self.pyramid_classifier.attention(z)
         elif self.classifier is not None:
             logits = self.classifier(latent)
             classes = self.class_attention(features, latent)
@@ -284,9 +284,12 @@ class CAVGA(nn.Module):
     def maps_from(self, pyramid: list[Tensor], image: Tensor, names: list[str]) -> Tensor:
         """`anomaly_maps` from features that are there already."""
         features = pyramid[-1]
-        mean = self.moments(features)[0]
+        decodes = "residual" in names or "reconstruction" in names
+        mean = features
+        if decodes or self.classifier is not None:
+            mean = self.moments(features)[0]
         reconstruction = image
-        if "residual" in names or "reconstruction" in names:
+        if decodes:
             reconstruction = torch.sigmoid(self.decode(mean))
         maps: list[Tensor] = []
         for name in names:
@@ -301,7 +304,7 @@ class CAVGA(nn.Module):
             elif name == "attention":
                 if self.pyramid_classifier is not None:
                     z = self.pyramid_classifier.latent(pyramid)
-                    small = normalise_attention(class_attention(z, self.pyramid_classifier.positional_weight()))[:, 1:]
+                    small = self.pyramid_classifier.attention(z)[:, 1:]
                 elif self.classifier is None:
                     small = 1 - self.attention(features)
                 else:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from monai_cavga.attention import class_attention, normalise_attention
+
 __all__ = ["ConvClassifier", "ConvLatent", "FlatClassifier", "FlatLatent", "PyramidClassifier"]
 
 
@@ -147,3 +149,7 @@ class PyramidClassifier(nn.Module):
     def positional_weight(self) -> Tensor:
         """``(2, width)``: each class's weights."""
         return self.conv.weight[:, :, 0, 0]
+
+    def attention(self, latent: Tensor) -> Tensor:
+        """``A^{c_n}`` and ``A^{c_a}`` ``(B, 2, h, w)`` in [0, 1], one divisor for both, from z."""
+        return normalise_attention(class_attention(latent, self.positional_weight()))

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["LatentDistance", "stacked_features"]
+__all__ = ["LatentDistance", "aligned_features", "stacked_features"]
 
 
-def stacked_features(pyramid: list[Tensor]) -> Tensor:
-    """The features of the first three stages at the second one's size (stride 8).
+def aligned_features(pyramid: list[Tensor]) -> list[Tensor]:
+    """The features of the first three stages, each at the second one's size (stride 8).
 
     The first stage is averaged over 2x2 positions, the third interpolated (bilinear).
 
@@ -18,13 +18,18 @@ def stacked_features(pyramid: list[Tensor]) -> Tensor:
         pyramid: features of the stages, ``(B, C_s, h_s, w_s)``, at least two.
 
     Returns:
-        ``(B, C_1 + C_2 (+ C_3), h_2, w_2)``.
+        ``(B, C_s, h_2, w_2)``, one for each of the stages there are.
     """
     size = pyramid[1].shape[-2:]
     parts = [F.avg_pool2d(pyramid[0], 2), pyramid[1]]
     if len(pyramid) > 2:
         parts.append(F.interpolate(pyramid[2], size=size, mode="bilinear", align_corners=False))
-    return torch.cat(parts, dim=1)
+    return parts
+
+
+def stacked_features(pyramid: list[Tensor]) -> Tensor:
+    """`aligned_features` as one map, ``(B, C_1 + C_2 (+ C_3), h_2, w_2)``."""
+    return torch.cat(aligned_features(pyramid), dim=1)
 
 
 class LatentDistance(nn.Module):

@@ -57,6 +57,7 @@ class CAVGALocalizer(nn.Module):
         self.register_buffer("weight", torch.tensor(weight), persistent=False)
         self.threshold: Tensor
         self.register_buffer("threshold", torch.zeros(()), persistent=False)
+        self.uses_distance: bool = True  # False where the calibration gives the distance no weight: it is not computed
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, C, H, W)`` in [0, 1] to ``(B, len(maps), H, W)``, float; higher = more anomalous."""
@@ -65,35 +66,56 @@ class CAVGALocalizer(nn.Module):
     def anomaly_maps(self, image: Tensor, names: list[str]) -> Tensor:
         """As `CAVGA.anomaly_maps`, so that inferers take either; all are in [0, 1] but ``latent_distance``."""
         pyramid = self.network.pyramid(image)
-        distance = image
-        if "latent_distance" in names or "fused" in names:
+        fused = "fused" in names
+        logit, distance = image, image
+        if "latent_distance" in names or (fused and self.uses_distance):
             if len(pyramid) == 1:
                 pyramid = self.network.encoder.pyramid(image)
             distance = self.distance(pyramid)
+        has_class = self.network.pyramid_classifier is not None
+        if has_class and (fused or "class" in names):
+            logit = self.network.class_logit(pyramid)
         maps: list[Tensor] = []
         for name in names:
             if name == "latent_distance":
                 maps.append(_upsample(distance, image))
+            elif name == "fused" and not has_class:
+                maps.append(_upsample(self.fuse(torch.zeros_like(distance), distance), image))
             elif name == "fused":
-                logit = torch.zeros_like(distance)
-                if self.network.pyramid_classifier is not None:
-                    logit = self.network.class_logit(pyramid)
-                maps.append(_upsample(self.fuse(logit, distance), image))
+                other = distance if self.uses_distance else torch.zeros_like(logit)
+                maps.append(_upsample(self.fuse(logit, other), image))
+            elif name == "class" and has_class:
+                maps.append(_upsample(torch.sigmoid(logit), image))
             else:
                 maps.append(self.network.maps_from(pyramid, image, [name]))
         return torch.cat(maps, dim=1)
 
+    def parts(self, pyramid: list[Tensor]) -> Tensor:
+        """Class logit (0 without a head) and latent distance ``(B, 2, h, w)``, from features of all stages."""
+        distance = self.distance(pyramid)
+        logit = torch.zeros_like(distance)
+        if self.network.pyramid_classifier is not None:
+            logit = self.network.class_logit(pyramid)
+        return _stack(logit, distance)
+
     def fuse(self, class_logit: Tensor, distance: Tensor) -> Tensor:
         """The two maps, each ``(B, 1, h, w)`` of its own size, to their calibrated sum in (0, 1) at the finer one's."""
-        distance = F.interpolate(distance, size=class_logit.shape[-2:], mode="bilinear", align_corners=False)
-        both = self.relative(torch.cat([class_logit, distance], dim=1))
-        both = (both - self.centre[:, None, None]) / self.scale[:, None, None]
+        both = self.standardised(_stack(class_logit, distance))
         total = (both * self.weight[:, None, None]).sum(dim=1, keepdim=True)
         return torch.sigmoid(2 * (total - self.threshold))
+
+    def standardised(self, both: Tensor) -> Tensor:
+        """Class logit and latent distance ``(B, 2, h, w)``, less position and centre, over scale."""
+        return (self.relative(both) - self.centre[:, None, None]) / self.scale[:, None, None]
 
     def relative(self, both: Tensor) -> Tensor:
         """Class logit and latent distance ``(B, 2, h, w)`` less what normals have at each position."""
         return both - F.interpolate(self.position[None], size=both.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _stack(class_logit: Tensor, distance: Tensor) -> Tensor:
+    distance = F.interpolate(distance, size=class_logit.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.cat([class_logit, distance], dim=1)
 
 
 def _upsample(small: Tensor, image: Tensor) -> Tensor:
