@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from monai_cavga import __version__
+from monai_cavga.bundle.directory import RUN_FILES
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 DEBUG = "MONAI_CAVGA_DEBUG"
-_RUNS = ("training", "evaluating", "inference", "synthetic_training", "synthetic_evaluating", "calibrating")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -82,13 +82,13 @@ def _make_parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="train, evaluate or apply a bundle",
-        usage=f"%(prog)s {{{','.join(_RUNS)}}} --config DIR [--key value ...]",
+        usage=f"%(prog)s {{{','.join(RUN_FILES)}}} --config DIR [--key value ...]",
         description="Run a bundle: the same as `python -m monai.bundle run`, for a bundle folder.",
         epilog="Each --key value overrides an id of the config, such as --dataset_dir DIR, --epochs 2 or "
         "--train::dataloader::batch_size 4.",
         allow_abbrev=False,
     )
-    run.add_argument("run_id", choices=_RUNS, help="what to do")
+    run.add_argument("run_id", choices=tuple(RUN_FILES), help="what to do")
     calibrate = commands.add_parser(
         "calibrate",
         help="scale and fuse a trained model's maps on held-out normal images",

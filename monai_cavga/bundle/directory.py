@@ -22,6 +22,7 @@ RUN_FILES: Mapping[str, tuple[str, ...]] = {
     "synthetic_evaluating": ("synthetic.json", "evaluate.json", "synthetic_evaluate.json"),
     "calibrating": ("synthetic.json", "calibrate.json"),
 }
+_DATA_SETS: tuple[Literal["lag", "idrid", "mvtad"], ...] = ("lag", "idrid", "mvtad")  # words of a bundle's name
 WORKFLOW_ARGUMENTS = (
     "config_file",
     "meta_file",
@@ -163,16 +164,9 @@ def data_problem(config: Mapping[str, Any], dataset_dir: object, *, folder: Path
     if run_id == "inference":
         return f"no images in {str(value)!r}: pass --dataset_dir DIR, a folder of images"
     words = re.split("[^a-z0-9]+", folder.resolve().name.lower())
-    if "lag" in words:
-        return _missing("lag", value)
-    if "idrid" in words:
-        return _missing("idrid", value)
-    if "mvtad" in words:
-        return _missing("mvtad", value)
-    return f"no data set in {str(value)!r}: pass --dataset_dir DIR"
-
-
-def _missing(kind: Literal["lag", "idrid", "mvtad"], dataset_dir: str | Path) -> str:
+    kind = next((kind for kind in _DATA_SETS if kind in words), None)
+    if kind is None:
+        return f"no data set in {str(value)!r}: pass --dataset_dir DIR"
     from monai_cavga.data import missing_data_message
 
-    return f"{missing_data_message(kind, dataset_dir)}; then pass --dataset_dir DIR"
+    return f"{missing_data_message(kind, value)}; then pass --dataset_dir DIR"

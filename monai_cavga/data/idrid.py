@@ -20,6 +20,7 @@ from monai_cavga.data.layout import (
     draw_labelled,
     images_in,
     missing_data_message,
+    required_folder,
     split_training,
 )
 from monai_cavga.data.read import join_mask_files
@@ -110,7 +111,10 @@ def segmentation_items(dataset_dir: str | os.PathLike[str], subset: Subset) -> l
     """
     root, folder = Path(dataset_dir), SUBSET_FOLDERS[subset]
     images = _images(root, SEGMENTATION_IMAGES / folder)
-    masks = {code: images_in(_folder(root, SEGMENTATION_MASKS / folder) / name) for code, name in LESIONS.items()}
+    masks = {
+        code: images_in(required_folder("idrid", root, SEGMENTATION_MASKS / folder) / name)
+        for code, name in LESIONS.items()
+    }
     items = []
     for stem, image in images.items():
         files = [masks[code][f"{stem}_{code}"].absolute() for code in LESIONS if f"{stem}_{code}" in masks[code]]
@@ -189,14 +193,8 @@ def _grading_item(image: Path, subset: Subset, *, grade: int) -> Item:
     return Item(image=str(image.absolute()), label=int(grade > 0), mask_files="", name=f"B_{subset}_{image.stem}")
 
 
-def _folder(root: Path, relative: Path) -> Path:
-    if not (root / relative).is_dir():
-        raise DatasetNotFoundError(f"{missing_data_message('idrid', root)} (missing: {relative})")
-    return root / relative
-
-
 def _images(root: Path, relative: Path) -> dict[str, Path]:
-    images = images_in(_folder(root, relative))
+    images = images_in(required_folder("idrid", root, relative))
     if not images:
         raise ValueError(
             f"no images in {root / relative}, expected PNG, JPEG, BMP or TIFF files: copy the data set again, "

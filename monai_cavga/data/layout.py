@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -139,21 +139,49 @@ def draw_labelled(names: Iterable[str], labelled: Labelled, *, seed: int) -> set
     return set(wanted)
 
 
-def split_training(items: Sequence[Item], section: Section, *, validation_fraction: float, seed: int) -> list[Item]:
+def split_training(
+    items: Sequence[Item],
+    section: Section,
+    *,
+    validation_fraction: float,
+    seed: int,
+    group: Callable[[Item], str] = lambda item: item["name"],
+    groups: str = "normal training images",
+) -> list[Item]:
     """Split normal training images by seed and return one of the two parts, "training" or "validation".
+
+    Args:
+        items: the images.
+        section: the part wanted.
+        validation_fraction: share of the groups that is held out.
+        seed: of the draw.
+        group: what never stands on both sides, such as an image's clip; by default each image by itself.
+        groups: what groups are called in the error.
 
     Raises:
         ValueError: if the part would be empty.
     """
-    count = round(len(items) * validation_fraction)
-    held_out = draw((item["name"] for item in items), count, seed=seed, purpose="validation")
-    part = [item for item in items if (item["name"] in held_out) == (section == "validation")]
+    names = dict.fromkeys(group(item) for item in items)
+    count = round(len(names) * validation_fraction)
+    held_out = draw(names, count, seed=seed, purpose="validation")
+    part = [item for item in items if (group(item) in held_out) == (section == "validation")]
     if not part:
         raise ValueError(
-            f"validation_fraction {validation_fraction} of {len(items)} normal training images leaves none for "
-            f"{section}, expected at least one: choose another fraction or add images"
+            f"validation_fraction {validation_fraction} of {len(names)} {groups} leaves none for "
+            f"{section}, expected at least one: choose another fraction or add {groups.split()[-1]}"
         )
     return part
+
+
+def required_folder(kind: DatasetName, root: Path, relative: Path) -> Path:
+    """A folder of a data set.
+
+    Raises:
+        DatasetNotFoundError: if it is not there.
+    """
+    if not (root / relative).is_dir():
+        raise DatasetNotFoundError(f"{missing_data_message(kind, root)} (missing: {relative})")
+    return root / relative
 
 
 def check_options(section: str, *, validation_fraction: float, labelled: Labelled = 0) -> None:

@@ -19,6 +19,7 @@ from monai_cavga.data.layout import (
     images_in,
     missing_data_message,
     natural_key,
+    required_folder,
     split_training,
 )
 from monai_cavga.data.read import join_mask_files
@@ -143,11 +144,7 @@ def normal_items(folder: Path, category: str) -> list[Item]:
 
 
 def _folder(folder: Path, relative: Path) -> Path:
-    if not (folder / relative).is_dir():
-        raise DatasetNotFoundError(
-            f"{missing_data_message('mvtad', folder.parent)} (missing: {Path(folder.name) / relative})"
-        )
-    return folder / relative
+    return required_folder("mvtad", folder.parent, folder.name / relative)
 
 
 def _items(folder: Path, prefix: str) -> list[Item]:

@@ -17,10 +17,10 @@ from monai_cavga.data.layout import (
     Item,
     Section,
     check_options,
-    draw,
     images_in,
     missing_data_message,
     natural_key,
+    split_training,
 )
 
 Subset = Literal["training", "test"]
@@ -76,16 +76,9 @@ def ped2_items(
     if section == "test":
         return frame_items(root, "test")
     items = frame_items(root, "training")
-    clips = dict.fromkeys(clip_name(item) for item in items)
-    count = round(len(clips) * validation_fraction)
-    held_out = draw(clips, count, seed=seed, purpose="validation")
-    part = [item for item in items if (clip_name(item) in held_out) == (section == "validation")]
-    if not part:
-        raise ValueError(
-            f"validation_fraction {validation_fraction} of {len(clips)} training clips leaves none for {section}, "
-            "expected at least one: choose another fraction or add clips"
-        )
-    return part
+    return split_training(
+        items, section, validation_fraction=validation_fraction, seed=seed, group=clip_name, groups="training clips"
+    )
 
 
 def clip_name(item: Item) -> str:

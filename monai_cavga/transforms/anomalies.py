@@ -15,6 +15,7 @@ from monai.utils import convert_to_dst_type, convert_to_numpy
 
 from monai_cavga.data.read import read_image
 from monai_cavga.transforms.defects import make_defects, object_region
+from monai_cavga.transforms.keys import check_one_key
 from monai_cavga.transforms.lesions import FundusScene, fundus_scene, paint_lesions
 
 __all__ = ["ANOMALIES", "AnomalySite", "AnomalySited", "KnownMaskd", "MadeAnomaliesd"]
@@ -53,8 +54,7 @@ class AnomalySited(MapTransform):
     ) -> None:
         super().__init__(keys)
         _check_kind(anomalies)
-        if len(self.keys) != 1:
-            raise ValueError(f"keys is {self.keys}, expected one image key: use one AnomalySited for each")
+        check_one_key(self, "one image key")
         self.anomalies, self.fov_key, self.site_key = anomalies, fov_key, site_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -139,8 +139,7 @@ class MadeAnomaliesd(RandomizableTransform, MapTransform):
             raise ValueError(f"prob is {prob}, expected 0 to 1: the share of normal images that become anomalous")
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob)
-        if len(self.keys) != 1:
-            raise ValueError(f"keys is {self.keys}, expected one image key: use one MadeAnomaliesd for each")
+        check_one_key(self, "one image key")
         self.kinds = None if kinds is None else tuple(kinds)
         self.donors = list(donors)
         self.label_key, self.mask_key, self.site_key = label_key, mask_key, site_key

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from monai_cavga.transforms.blur import blur_inside
+
 __all__ = ["DEFECTS", "make_defects", "object_region", "perlin"]
 
 Array = npt.NDArray[np.float32]
@@ -122,8 +124,7 @@ def erase(
     mask = _patch(region, random)
     hard = mask > 0.5
     sigma = max(1.5, math.sqrt(float(hard.sum())) / 2)
-    weight = ndimage.gaussian_filter((~hard).astype(np.float32), sigma) + 1e-3
-    filled = np.stack([ndimage.gaussian_filter(channel * ~hard, sigma) / weight for channel in image])
+    filled = blur_inside(image, ~hard, sigma)
     return (image + mask * (filled - image)).astype(np.float32), mask
 
 

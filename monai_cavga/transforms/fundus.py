@@ -15,6 +15,8 @@ from monai.utils import convert_to_numpy
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from monai_cavga.transforms.keys import check_one_key
+
 # A border darker than this fraction of the lit disc's brightness is border; retina at the edge of a dim photograph
 # stays above about 0.25 of it, the camera's dark noise and stray light below about 0.1.
 _DARK_FRACTION = 0.15
@@ -114,8 +116,7 @@ class FieldOfViewd(MapTransform):
         self, keys: KeysCollection = "image", fov_key: str = "fov", *, allow_missing_keys: bool = False
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        if len(self.keys) != 1:
-            raise ValueError(f"keys is {self.keys}, expected one image key: use one FieldOfViewd for each image")
+        check_one_key(self, "one image key")
         self.fov_key = fov_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -13,6 +13,7 @@ from monai.transforms import Flip, InvertibleTransform, MapTransform
 from monai.utils import convert_to_numpy
 from scipy import ndimage
 
+from monai_cavga.transforms.blur import blur_inside
 from monai_cavga.transforms.fundus import field_of_view
 
 __all__ = ["LateralityFlipd", "laterality"]
@@ -40,8 +41,7 @@ def laterality(image: npt.NDArray[Any], inside: npt.NDArray[np.bool_] | None = N
     if columns.size == 0:
         return "R"
     width = columns[-1] - columns[0] + 1
-    weight = ndimage.gaussian_filter(inside.astype(np.float32), _DISC * width) + 1e-3
-    blurred = ndimage.gaussian_filter(array.mean(axis=0) * inside, _DISC * width) / weight
+    blurred = blur_inside(array.mean(axis=0, keepdims=True), inside, _DISC * width)[0]
     flat = blurred - ndimage.gaussian_filter(blurred * inside, 0.2 * width) / np.maximum(
         ndimage.gaussian_filter(inside.astype(np.float32), 0.2 * width), 1e-3
     )

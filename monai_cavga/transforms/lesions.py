@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from monai_cavga.transforms.blur import blur_inside
+
 __all__ = ["KINDS", "FundusScene", "fundus_scene", "paint_lesions"]
 
 KINDS = ("microaneurysm", "haemorrhage", "hard_exudate", "soft_exudate")
@@ -44,9 +46,7 @@ def fundus_scene(image: Array, inside: npt.NDArray[np.bool_]) -> FundusScene:
     """
     columns = np.flatnonzero(inside.any(axis=0))
     diameter = float(columns[-1] - columns[0] + 1) if columns.size else float(max(inside.shape))
-    sigma = diameter / 60
-    weight = ndimage.gaussian_filter(inside.astype(np.float32), sigma) + 1e-3
-    background = np.stack([ndimage.gaussian_filter(channel * inside, sigma) / weight for channel in image])
+    background = blur_inside(image, inside, diameter / 60)
     green = background[1] * inside
     level = np.quantile(green[inside], 0.995) if inside.any() else 1.0
     brightest = inside & (green >= level)

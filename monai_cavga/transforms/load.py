@@ -14,6 +14,7 @@ from monai.transforms import MapTransform
 from monai.utils import convert_to_dst_type, convert_to_numpy
 
 from monai_cavga.data.read import read_image, read_mask, split_mask_files
+from monai_cavga.transforms.keys import check_one_key
 
 NORMAL, ANOMALOUS, IGNORED = 0, 1, -1
 
@@ -125,8 +126,7 @@ class LoadMaskd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        if len(self.keys) != 1:
-            raise ValueError(f"keys is {self.keys}, expected one key of mask paths: use one LoadMaskd for each")
+        check_one_key(self, "one key of mask paths")
         self.mask_key = mask_key
         self.fov_key = fov_key
         self.reference_key = reference_key

@@ -9,6 +9,7 @@ from monai.config import KeysCollection
 from monai.transforms import Compose, Invertd, InvertibleTransform, MapTransform
 
 from monai_cavga.metrics.image import image_score
+from monai_cavga.transforms.keys import check_one_key
 from monai_cavga.transforms.load import LoadMaskd
 
 __all__ = ["ImageScored", "SplitMapsd", "source_maps"]
@@ -27,8 +28,7 @@ class SplitMapsd(MapTransform):
 
     def __init__(self, keys: KeysCollection = "pred", *, names: Sequence[str]) -> None:
         super().__init__(keys)
-        if len(self.keys) != 1:
-            raise ValueError(f"keys is {self.keys}, expected one stack of maps: use one SplitMapsd for each")
+        check_one_key(self, "one stack of maps")
         self.names = list(names)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
