@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 from reporting import HERE, RESULTS, cell, machine
+from running import run_bundle
 
-from monai_cavga.bundle import BundleDirectoryWorkflow
 from monai_cavga.handlers.files import save_png, write_atomic
 from monai_cavga.handlers.panels import contact_sheet, panel
 from monai_cavga.metrics import PixelHistogram
 
-BUNDLE = HERE.parent / "bundles" / "idrid"
+BUNDLE = "idrid"
 # What differs from the bundle's defaults: sized for two CPU cores. 256 x 384 pixels, three ResNet stages (stride 16).
 COMMON: dict[str, Any] = {"batch_size": 4, "discriminator_channels": 32}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -111,7 +111,7 @@ def train(variant: str, seed: int, *, data: Path, weights: str, work: Path) -> d
     clock = work / "wall.json"
     before = json.loads(clock.read_text())["seconds"] if clock.is_file() else 0.0
     start = time.monotonic()
-    run_bundle("training", dataset_dir=str(data), state_interval=50, **files, **overrides)
+    run_bundle(BUNDLE, "training", dataset_dir=str(data), state_interval=50, **files, **overrides)
     write_atomic(clock, json.dumps({"seconds": before + time.monotonic() - start}).encode())
     write_atomic(done, json.dumps(overrides).encode())
     return overrides
@@ -122,18 +122,8 @@ def evaluate(overrides: Mapping[str, Any], *, data: Path, work: Path) -> tuple[d
     extremes = Extremes(attends="normal" if overrides.get("head", "none") == "none" else "anomalous")
     options = {key: value for key, value in overrides.items() if key not in ("epochs", "encoder_weights")}
     files = {"model_file": str(work / "model.pt"), "evaluation_dir": str(work / "eval")}
-    run_bundle("evaluating", handlers=[extremes], dataset_dir=str(data), **files, **options)
+    run_bundle(BUNDLE, "evaluating", handlers=[extremes], dataset_dir=str(data), **files, **options)
     return json.loads((work / "eval" / "report.json").read_text(encoding="utf-8")), extremes.sheet()
-
-
-def run_bundle(run_id: str, *, handlers: list[Any] | None = None, **overrides: Any) -> None:
-    """One run of the bundle, the same as ``python -m monai_cavga run``."""
-    workflow = BundleDirectoryWorkflow(BUNDLE, run_id=run_id, logging_file=False, **overrides)
-    workflow.initialize()
-    for handler in handlers or []:
-        handler.attach(workflow.parser.get_parsed_content("evaluator"))
-    workflow.run()
-    workflow.finalize()
 
 
 def run(args: argparse.Namespace) -> None:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reporting import HERE, RESULTS, cell, machine
+from reporting import RESULTS, cell, machine
+from running import run_bundle
 
-from monai_cavga.bundle import BundleDirectoryWorkflow
 from monai_cavga.handlers.files import write_atomic
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
@@ -39,15 +39,6 @@ COMMAND = (
     "python benchmarks/synthetic.py run --protocol {protocol} --data DIR --weights FILE "
     "--seeds {seed} --labelled {labelled}"
 )
-
-
-def bundle(protocol: str, run_id: str, **overrides: Any) -> None:
-    """One run of the protocol's bundle, the same as ``python -m monai_cavga run``."""
-    folder = HERE.parent / "bundles" / PROTOCOLS[protocol]["bundle"]
-    workflow = BundleDirectoryWorkflow(folder, run_id=run_id, logging_file=False, **overrides)
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
 
 
 def one(args: argparse.Namespace, seed: int, labelled: float) -> None:
@@ -83,7 +74,7 @@ def one(args: argparse.Namespace, seed: int, labelled: float) -> None:
             continue
         print(f"{protocol} {name} seed {seed}: {step} in {work}", flush=True)
         start = time.monotonic()
-        bundle(protocol, step, **common, **options)
+        run_bundle(PROTOCOLS[protocol]["bundle"], step, **common, **options)
         note = {"seconds": round(time.monotonic() - start), **machine()}
         write_atomic(done, json.dumps(note).encode())
     if all((work / f"{step}.json").is_file() for step in STEPS):
