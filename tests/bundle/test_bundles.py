@@ -34,6 +34,18 @@ def run(name: str, run_id: str, **overrides: Any) -> BundleDirectoryWorkflow:
     return workflow
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """What MONAI's errors wrap."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def cause_of(error: BaseException) -> str:
+    """The text of `root_cause`."""
+    return str(root_cause(error))
+
+
 def files(folder: Path) -> dict[str, str]:
     return {
         "model_file": str(folder / "model.pt"),
@@ -179,9 +191,7 @@ def test_a_checkpoint_of_another_architecture_is_one_clear_error(trained, data, 
         Image.new("RGB", (60, 50)).save(tmp_path / "a.png")
     with pytest.raises(RuntimeError) as raised:
         run(name, run_id, dataset_dir=str(where), **options)
-    cause: BaseException = raised.value
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
+    cause = root_cause(raised.value)
     assert isinstance(cause, WeightsError)
     assert "was trained with head none, got conv: pass --head none" in str(cause)
 
@@ -191,9 +201,7 @@ def test_an_evaluation_with_another_split_than_the_training_is_refused(trained, 
     name, folder = trained
     with pytest.raises(RuntimeError) as raised:
         run(name, "evaluating", dataset_dir=str(data[name]), model_file=str(folder / "model.pt"), **TINY, labelled=1)
-    cause: BaseException = raised.value
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
+    cause = root_cause(raised.value)
     assert "was trained with labelled 0, got 1: pass --labelled 0" in str(cause)
 
 

@@ -12,7 +12,7 @@ from ignite.engine import Events
 from monai.bundle import ckpt_export
 from PIL import Image
 from safetensors.torch import load_file
-from test_bundles import BUNDLES, run
+from test_bundles import BUNDLES, cause_of, run
 from test_config_files import load
 from trees import SIZE, write_idrid, write_mvtad
 
@@ -68,12 +68,6 @@ def weights(file: Path) -> dict[str, torch.Tensor]:
 def equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
     assert one.keys() == two.keys()
     return all(torch.equal(one[key], two[key]) for key in one)
-
-
-def cause_of(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error)
 
 
 def test_training_and_calibration_leave_what_is_deployed(made):

@@ -6,58 +6,22 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from evaluated import evaluated, items_of_two_maps
 
 from monai_cavga.metrics import FrocHistogram, false_positive_area
 from monai_cavga.metrics.evaluation import Evaluation, accumulate
 from monai_cavga.metrics.summary import summarise
 
-Item = dict[str, Any]
-
-
-def _items(n: int = 12, seed: int = 0) -> list[Item]:
-    """Every third image anomalous; two maps of different ranges; a field of view; sizes differ."""
-    generator = torch.Generator().manual_seed(seed)
-    items = []
-    for number in range(n):
-        size = (1, 16 + number, 30)
-        fov = torch.ones(size)
-        fov[:, :, :4] = 0
-        mask = torch.zeros(size, dtype=torch.int8)
-        label = int(number % 3 == 0)
-        if label:
-            mask[:, 3:7, 6:14] = 1
-            mask[:, 12:14, 20:23] = 1
-        attention = torch.rand(size, generator=generator) * 0.8 + 0.15 * mask
-        mask[fov == 0] = -1
-        items.append(
-            {
-                "attention": attention,
-                "residual": 5 * torch.rand(size, generator=generator) - 1,
-                "mask": mask,
-                "fov": fov,
-                "label": torch.tensor(label),
-            }
-        )
-    return items
-
-
-def _evaluated(items: list[Item], maps: tuple[str, ...] = ("attention", "residual")) -> Evaluation:
-    evaluation = Evaluation(maps, image_quantile=0.9)
-    for number, item in enumerate(items):
-        accumulate(evaluation, item, name=f"eye {number}")
-    return evaluation
-
 
 def test_a_map_that_is_absent_is_named_and_one_that_is_partly_absent_is_counted_where_it_is() -> None:
-    items = _items()
+    items = items_of_two_maps()
     for item in items[:5]:
         del item["residual"]
-    evaluation = _evaluated(items, ("attention", "residual", "class"))
+    evaluation = evaluated(items, ("attention", "residual", "class"))
     report = summarise(evaluation, n_resamples=10)
     assert report["maps_absent"] == ["class"]
     assert list(report["maps"]) == ["attention", "residual"]
@@ -67,10 +31,10 @@ def test_a_map_that_is_absent_is_named_and_one_that_is_partly_absent_is_counted_
 
 
 def test_a_copy_over_all_processes_of_one_process_is_equal() -> None:
-    items = _items()
+    items = items_of_two_maps()
     del items[2]["residual"]
     items[3]["patient"] = "p"
-    evaluation = _evaluated(items)
+    evaluation = evaluated(items)
     total = evaluation.synced()
     assert total.patients == evaluation.patients == ["", "", "", "p", *[""] * 8]
     assert total.names == evaluation.names
@@ -106,15 +70,15 @@ def test_a_label_of_another_value_is_refused() -> None:
     ],
 )
 def test_the_error_names_image_and_map_but_not_the_name(key: str, value: torch.Tensor, message: str) -> None:
-    first, second = _items(2)
-    evaluation = _evaluated([first])
+    first, second = items_of_two_maps(2)
+    evaluation = evaluated([first])
     with pytest.raises(ValueError, match=message) as caught:
         accumulate(evaluation, {**second, key: value}, name="Jane Doe")
     assert "Jane" not in str(caught.value)
 
 
 def test_area_of_normal_images_inside_the_field_of_view() -> None:
-    items = _items(6)
+    items = items_of_two_maps(6)
     evaluation = Evaluation(["attention", "residual"], area_thresholds={"residual": 3.0})
     items[1]["mask"][:, :8] = -1  # smaller than the field of view
     del items[2]["mask"]
@@ -136,7 +100,7 @@ def test_area_of_normal_images_inside_the_field_of_view() -> None:
 
 
 def test_candidates_are_looked_for_inside_the_field_of_view_only() -> None:
-    items = _items()
+    items = items_of_two_maps()
     evaluation, expected = Evaluation(["attention"]), FrocHistogram()
     for number, item in enumerate(items):
         expected.update(item["attention"], item["mask"])
@@ -148,13 +112,13 @@ def test_candidates_are_looked_for_inside_the_field_of_view_only() -> None:
 def test_groups_are_of_patients_and_of_images_without_one() -> None:
     evaluation = Evaluation(["attention"])
     for number, patient in enumerate(["a", None, 7, "a", None]):
-        accumulate(evaluation, {**_items(1)[0], "patient": patient}, name=str(number))
+        accumulate(evaluation, {**items_of_two_maps(1)[0], "patient": patient}, name=str(number))
         assert (evaluation.groups is None) is False
     groups = evaluation.groups
     assert groups is not None
     assert groups[0] == groups[3]
     assert len(set(groups.tolist())) == 4
-    assert _evaluated(_items(2)).groups is None
+    assert evaluated(items_of_two_maps(2)).groups is None
 
 
 @pytest.mark.parametrize("thresholds", [{"class": 0.5}, {"attention": float("nan")}])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from evaluated import evaluated, items_of_two_maps
 
 from monai_cavga.metrics import (
     FrocHistogram,
@@ -26,46 +25,10 @@ from monai_cavga.metrics.interval import percentile_interval
 from monai_cavga.metrics.pixel_interval import RESAMPLED, resampled_pixel_metrics
 from monai_cavga.metrics.summary import summarise
 
-Item = dict[str, Any]
-
-
-def _items(n: int = 12, seed: int = 0) -> list[Item]:
-    """Every third image anomalous; two maps of different ranges; a field of view; sizes differ."""
-    generator = torch.Generator().manual_seed(seed)
-    items = []
-    for number in range(n):
-        size = (1, 16 + number, 30)
-        fov = torch.ones(size)
-        fov[:, :, :4] = 0
-        mask = torch.zeros(size, dtype=torch.int8)
-        label = int(number % 3 == 0)
-        if label:
-            mask[:, 3:7, 6:14] = 1
-            mask[:, 12:14, 20:23] = 1
-        attention = torch.rand(size, generator=generator) * 0.8 + 0.15 * mask
-        mask[fov == 0] = -1
-        items.append(
-            {
-                "attention": attention,
-                "residual": 5 * torch.rand(size, generator=generator) - 1,
-                "mask": mask,
-                "fov": fov,
-                "label": torch.tensor(label),
-            }
-        )
-    return items
-
-
-def _evaluated(items: list[Item], maps: tuple[str, ...] = ("attention", "residual")) -> Evaluation:
-    evaluation = Evaluation(maps, image_quantile=0.9)
-    for number, item in enumerate(items):
-        accumulate(evaluation, item, name=f"eye {number}")
-    return evaluation
-
 
 def test_every_number_is_that_of_its_own_function() -> None:
-    items = _items()
-    evaluation = _evaluated(items)
+    items = items_of_two_maps()
+    evaluation = evaluated(items)
     report = summarise(evaluation, n_resamples=50, seed=3, image_thresholds={"attention": 0.75})
     assert report["n_images"] == {"normal": 8, "anomalous": 4, "unlabelled": 0}
     assert report["settings"]["image_quantile"] == 0.9
@@ -137,21 +100,21 @@ def test_every_number_is_that_of_its_own_function() -> None:
 
 def test_the_threshold_names_the_metric() -> None:
     evaluation = Evaluation(["attention"], threshold=0.25)
-    accumulate(evaluation, _items()[0], name="a")
+    accumulate(evaluation, items_of_two_maps()[0], name="a")
     assert "iou@0.25_pooled" in summarise(evaluation, n_resamples=1)["maps"]["attention"]
 
 
 def test_order_of_images_does_not_matter() -> None:
-    items = _items()
-    forward, backward = (summarise(_evaluated(i), n_resamples=1)["maps"]["attention"] for i in (items, items[::-1]))
+    items = items_of_two_maps()
+    forward, backward = (summarise(evaluated(i), n_resamples=1)["maps"]["attention"] for i in (items, items[::-1]))
     for name, value in forward.items():
         if isinstance(value, float):
             assert backward[name] == pytest.approx(value, abs=1e-12), name
 
 
 def test_normal_images_only() -> None:
-    items = [item for item in _items() if not item["label"]]
-    report = summarise(_evaluated(items))
+    items = [item for item in items_of_two_maps() if not item["label"]]
+    report = summarise(evaluated(items))
     row = report["maps"]["attention"]
     for name in ("pixel_auroc", "pixel_ap", "iou@0.5_pooled", "iou@0.5_images", "iou_oracle_pooled", "aupro"):
         assert row[name] is None
@@ -169,10 +132,10 @@ def test_normal_images_only() -> None:
 
 
 def test_labels_without_masks() -> None:
-    items = _items()
+    items = items_of_two_maps()
     for item in items:
         del item["mask"], item["fov"]
-    row = summarise(_evaluated(items), n_resamples=10)["maps"]["attention"]
+    row = summarise(evaluated(items), n_resamples=10)["maps"]["attention"]
     assert row["pixel_auroc"] is row["pixel_auroc_interval"] is None
     assert "0 normal and 0 anomalous scores" in row["reasons"]["pixel_auroc"]
     assert "FROC is undefined: 0 lesions in 0 images" in row["reasons"]["froc"]
@@ -182,18 +145,18 @@ def test_labels_without_masks() -> None:
 
 
 def test_masks_without_labels() -> None:
-    items = _items()
+    items = items_of_two_maps()
     for item in items:
         del item["label"]
     items[0]["label"] = -1
-    report = summarise(_evaluated(items), n_resamples=10)
+    report = summarise(evaluated(items), n_resamples=10)
     assert report["n_images"] == {"normal": 0, "anomalous": 0, "unlabelled": 12}
     assert report["maps"]["attention"]["pixel_auroc"] is not None
     assert "0 normal and 0 anomalous images" in report["maps"]["attention"]["reasons"]["image_auroc"]
 
 
 def test_one_anomalous_image_has_a_value_but_perhaps_no_interval() -> None:
-    evaluation = _evaluated([_items()[0], _items()[1]])
+    evaluation = evaluated([items_of_two_maps()[0], items_of_two_maps()[1]])
     row = summarise(evaluation, n_resamples=1, seed=1)["maps"]["attention"]
     assert row["image_auroc"] is not None
     drawn = [summarise(evaluation, n_resamples=1, seed=s)["maps"]["attention"] for s in range(8)]
@@ -203,18 +166,20 @@ def test_one_anomalous_image_has_a_value_but_perhaps_no_interval() -> None:
 
 
 def test_anomalous_images_only() -> None:
-    row = summarise(_evaluated([item for item in _items() if item["label"]]), n_resamples=10)["maps"]["attention"]
+    row = summarise(evaluated([item for item in items_of_two_maps() if item["label"]]), n_resamples=10)["maps"][
+        "attention"
+    ]
     assert row["false_positive_area"] is row["false_positive_area_worst"] is row["false_positive_area_interval"] is None
     assert "0 normal images, expected at least one" in row["reasons"]["false_positive_area"]
 
 
 def test_patients_are_drawn_whole() -> None:
-    items = [item for item in _items() for _ in range(3)]  # three equal images of each patient
-    by_image = summarise(_evaluated(items), n_resamples=200)
+    items = [item for item in items_of_two_maps() for _ in range(3)]  # three equal images of each patient
+    by_image = summarise(evaluated(items), n_resamples=200)
     for number, item in enumerate(items):
         item["patient"] = number // 3
-    by_patient = summarise(_evaluated(items), n_resamples=200)
-    once = summarise(_evaluated(_items()), n_resamples=200)
+    by_patient = summarise(evaluated(items), n_resamples=200)
+    once = summarise(evaluated(items_of_two_maps()), n_resamples=200)
     assert (by_image["settings"]["interval_over"], by_patient["settings"]["interval_over"]) == ("images", "patients")
     names = [name for name in once["maps"]["attention"] if name.endswith("_interval")]
     assert len(names) == 7
@@ -225,11 +190,11 @@ def test_patients_are_drawn_whole() -> None:
 
 
 def test_images_without_a_map_or_a_mask_are_not_drawn_for_its_pixels() -> None:
-    items = _items()
+    items = items_of_two_maps()
     del items[0]["residual"], items[1]["mask"]
     for number, item in enumerate(items):
         item["patient"] = f"p{number // 2}"
-    evaluation = _evaluated(items)
+    evaluation = evaluated(items)
     row = summarise(evaluation, n_resamples=20)["maps"]["residual"]
     resampled = resampled_pixel_metrics(evaluation.compact["residual"][2:], groups=np.arange(10) // 2, n_resamples=20)
     for name in RESAMPLED:
@@ -238,4 +203,4 @@ def test_images_without_a_map_or_a_mask_are_not_drawn_for_its_pixels() -> None:
 
 def test_resamples_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match="n_resamples is 0, expected at least 1"):
-        summarise(_evaluated(_items()), n_resamples=0)
+        summarise(evaluated(items_of_two_maps()), n_resamples=0)
