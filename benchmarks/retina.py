@@ -10,15 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
-from reporting import HERE, RESULTS, cell, machine
-from running import run_bundle
+from reporting import HERE, RESULTS, cell
+from running import evaluate, record, train
 
 from monai_cavga.handlers.files import save_png, write_atomic
 from monai_cavga.handlers.panels import contact_sheet, panel
@@ -94,62 +92,26 @@ class Extremes:
         return contact_sheet([row[2] for row in chosen])
 
 
-def train(variant: str, seed: int, *, data: Path, weights: str, work: Path) -> dict[str, Any]:
-    """Train one variant, or go on where it was killed; returns the overrides that define it."""
-    overrides = {**COMMON, "encoder_weights": weights, **VARIANTS[variant], "seed": seed}
-    files = {
-        "model_file": str(work / "model.pt"),
-        "state_file": str(work / "state.pt"),
-        "output_dir": str(work / "log"),
-    }
-    done = work / "done.json"
-    if done.is_file():  # evaluated again, not trained again
-        return overrides
-    begun = work / "begun.json"
-    if not begun.is_file():  # what trains the model, whatever evaluates it later
-        write_atomic(begun, json.dumps(machine()).encode())
-    clock = work / "wall.json"
-    before = json.loads(clock.read_text())["seconds"] if clock.is_file() else 0.0
-    start = time.monotonic()
-    run_bundle(BUNDLE, "training", dataset_dir=str(data), state_interval=50, **files, **overrides)
-    write_atomic(clock, json.dumps({"seconds": before + time.monotonic() - start}).encode())
-    write_atomic(done, json.dumps(overrides).encode())
-    return overrides
-
-
-def evaluate(overrides: Mapping[str, Any], *, data: Path, work: Path) -> tuple[dict[str, Any], Any]:
-    """Evaluate one model on the test set: the report and the picture of ten images."""
-    extremes = Extremes(attends="normal" if overrides.get("head", "none") == "none" else "anomalous")
-    options = {key: value for key, value in overrides.items() if key not in ("epochs", "encoder_weights")}
-    files = {"model_file": str(work / "model.pt"), "evaluation_dir": str(work / "eval")}
-    run_bundle(BUNDLE, "evaluating", handlers=[extremes], dataset_dir=str(data), **files, **options)
-    return json.loads((work / "eval" / "report.json").read_text(encoding="utf-8")), extremes.sheet()
-
-
 def run(args: argparse.Namespace) -> None:
     """Train and evaluate everything asked for."""
     for seed in args.seeds:
         for variant in args.variants:
             work = args.work / variant / f"seed{seed}"
-            work.mkdir(parents=True, exist_ok=True)
+            overrides = {**COMMON, "encoder_weights": args.weights, **VARIANTS[variant], "seed": seed}
             print(f"{variant} seed {seed}: training in {work}", flush=True)
-            overrides = train(variant, seed, data=args.data, weights=args.weights, work=work)
-            report, sheet = evaluate(overrides, data=args.data, work=work)
+            train(BUNDLE, data=args.data, work=work, overrides=overrides)
+            extremes = Extremes(attends="normal" if overrides.get("head", "none") == "none" else "anomalous")
+            report = evaluate(BUNDLE, data=args.data, work=work, overrides=overrides, handlers=[extremes])
             result = {
                 "variant": variant,
                 "title": TITLES[variant],
                 "protocol": "retina (IDRiD, reduced copy 640 x 425): maps compared at the source's size",
                 "command": COMMAND.format(variant=variant, seed=seed),
-                "overrides": {key: value for key, value in overrides.items() if key != "encoder_weights"},
-                "encoder_weights": "none" if overrides["encoder_weights"] == "none" else IMAGENET,
-                "training_seconds": round(json.loads((work / "wall.json").read_text())["seconds"]),
-                "training": json.loads((work / "begun.json").read_text()),
-                "machine": machine(),
-                "report": report,
+                **record(work=work, overrides=overrides, weights=IMAGENET, report=report),
             }
             name = f"retina_{variant}_seed{seed}"
             write_atomic(RESULTS / f"{name}.json", (json.dumps(result, indent=2) + "\n").encode())
-            save_png(RESULTS / f"{name}.png", np.asarray(sheet))
+            save_png(RESULTS / f"{name}.png", np.asarray(extremes.sheet()))
     collect(args)
 
 

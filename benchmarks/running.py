@@ -1,13 +1,17 @@
-"""Running a bundle from a benchmark."""
+"""Running a bundle from a benchmark, and a training that is kept or goes on where it was killed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from reporting import HERE
+from reporting import HERE, machine
 
 from monai_cavga.bundle import BundleDirectoryWorkflow
+from monai_cavga.handlers.files import write_atomic
 
 
 def run_bundle(name: str, run_id: str, *, handlers: Sequence[Any] = (), **overrides: Any) -> None:
@@ -25,3 +29,91 @@ def run_bundle(name: str, run_id: str, *, handlers: Sequence[Any] = (), **overri
         handler.attach(workflow.parser.get_parsed_content("evaluator"))
     workflow.run()
     workflow.finalize()
+
+
+def train(bundle: str, *, data: Path, work: Path, overrides: Mapping[str, Any]) -> None:
+    """Train the paper's network into ``work``, or go on where it was killed; a finished training is kept.
+
+    Args:
+        bundle: of `run_bundle`.
+        data: the data set's folder.
+        work: for the model, the state and the log; what `evaluate` and `record` read.
+        overrides: config ids and their values; they define the model.
+
+    Raises:
+        ValueError: if ``work`` holds a finished training with other overrides, whatever its file of weights.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    done = work / "done.json"
+    if done.is_file():  # evaluated again, not trained again
+        finished = _defining(json.loads(done.read_text()))
+        if finished != _defining(overrides):
+            raise ValueError(
+                f"{work} holds a model of {finished}, expected {_defining(overrides)}: "
+                "remove the folder or give another --work"
+            )
+        return
+    files = {
+        "model_file": str(work / "model.pt"),
+        "state_file": str(work / "state.pt"),
+        "output_dir": str(work / "log"),
+    }
+    begun = work / "begun.json"
+    if not begun.is_file():  # what trains the model, whatever evaluates it later
+        write_atomic(begun, json.dumps(machine()).encode())
+    clock = work / "wall.json"  # the seconds of a start that is killed are lost, so starts are counted
+    wall = json.loads(clock.read_text()) if clock.is_file() else {"seconds": 0.0}
+    wall["starts"] = wall.get("starts", 0) + 1
+    write_atomic(clock, json.dumps(wall).encode())
+    start = time.monotonic()
+    try:
+        run_bundle(bundle, "training", dataset_dir=str(data), state_interval=50, **files, **overrides)
+    finally:
+        wall["seconds"] += time.monotonic() - start
+        write_atomic(clock, json.dumps(wall).encode())
+    write_atomic(done, json.dumps(dict(overrides)).encode())
+
+
+def evaluate(
+    bundle: str, *, data: Path, work: Path, overrides: Mapping[str, Any], handlers: Sequence[Any] = ()
+) -> dict[str, Any]:
+    """Evaluate the model of `train` on the test set; the report.
+
+    Args:
+        bundle: as `train`.
+        data: as `train`.
+        work: as `train`.
+        overrides: as `train`.
+        handlers: of `run_bundle`.
+    """
+    options = {key: value for key, value in overrides.items() if key not in ("epochs", "encoder_weights")}
+    files = {"model_file": str(work / "model.pt"), "evaluation_dir": str(work / "eval")}
+    run_bundle(bundle, "evaluating", handlers=handlers, dataset_dir=str(data), **files, **options)
+    report: dict[str, Any] = json.loads((work / "eval" / "report.json").read_text(encoding="utf-8"))
+    return report
+
+
+def record(*, work: Path, overrides: Mapping[str, Any], weights: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result file says about one model of `train`, beside its own title and protocol.
+
+    Args:
+        work: as `train`.
+        overrides: as `train`.
+        weights: the encoder's initial weights in words, where they are not "none".
+        report: of `evaluate`.
+    """
+    wall = json.loads((work / "wall.json").read_text())
+    return {
+        "overrides": _defining(overrides),
+        "encoder_weights": "none" if overrides["encoder_weights"] == "none" else weights,
+        "training_seconds": round(wall["seconds"]),
+        "training_starts": wall.get("starts", 1),
+        "training": json.loads((work / "begun.json").read_text()),
+        "machine": machine(),
+        "report": report,
+    }
+
+
+def _defining(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides without a path of this machine."""
+    return {key: value for key, value in overrides.items() if key != "encoder_weights"}

@@ -57,7 +57,7 @@ class CAVGATrainer(Trainer):
         train_handlers: handlers with ``attach(engine)``.
 
     Raises:
-        ValueError: if ``max_epochs`` is below 1, or the loader's data list has anomalous images and the network no
+        ValueError: if ``max_epochs`` is below 1, the network has neither decoder nor classifier, or the loader's data list has anomalous images and the network no
             classifier to tell them from normal ones, or a classifier and no anomalous image.
     """
 
@@ -83,6 +83,7 @@ class CAVGATrainer(Trainer):
         if max_epochs < 1:
             raise ValueError(f"max_epochs is {max_epochs}, expected at least 1")
         self.objective = objective if objective is not None else CAVGAObjective()
+        _check_trainable(network)
         _check_labels(train_data_loader, network, made=self.objective.weights["w_mask"] > 0)
         super().__init__(
             device=device,
@@ -188,6 +189,16 @@ def loss_terms(output: Mapping[str, Any]) -> dict[str, float]:
 def unwrap(module: nn.Module) -> Any:
     """The module inside a wrapper for distributed training, or the module itself."""
     return module.module if isinstance(module, DistributedDataParallel) else module
+
+
+def _check_trainable(network: nn.Module) -> None:
+    bare = unwrap(network)
+    parts = ("decoder", "classifier", "pyramid_classifier")
+    if hasattr(bare, "decoder") and all(getattr(bare, part, None) is None for part in parts):
+        raise ValueError(
+            "the network has neither decoder nor classifier, so that nothing is to train: build it with decoder=True or "
+            "a head, or calibrate its latent distance without training"
+        )
 
 
 def _check_labels(loader: Any, network: nn.Module, *, made: bool) -> None:

@@ -31,7 +31,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         "iou oracle pooled": ("iou_oracle_pooled", "iou_oracle_pooled_interval"),
         "iou oracle images": ("iou_oracle_images", None),
         "AUPRO": ("aupro", "aupro_interval"),
-        "FROC": ("froc", None),
+        "FROC": ("froc", "froc_interval"),
         "false-positive area": ("false_positive_area", "false_positive_area_interval"),
         "false-positive area, worst": ("false_positive_area_worst", None),
         "image AUROC": ("image_auroc", "image_auroc_interval"),

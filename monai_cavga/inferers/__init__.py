@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from monai_cavga.inferers.latent_grad_cam import LatentGradCAMInferer
+from monai_cavga.inferers.tiled import TiledMapsInferer
 
-__all__ = ["LatentGradCAMInferer"]
+__all__ = ["LatentGradCAMInferer", "TiledMapsInferer"]

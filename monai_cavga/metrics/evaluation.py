@@ -13,6 +13,7 @@ from torch import Tensor
 from monai_cavga.metrics.accumulation import gather_rows, gather_texts
 from monai_cavga.metrics.binning import DEFAULT_BITS, item_histograms
 from monai_cavga.metrics.froc import FrocHistogram
+from monai_cavga.metrics.froc_interval import compact_froc
 from monai_cavga.metrics.histogram import PixelHistogram
 from monai_cavga.metrics.image import false_positive_area, image_score
 from monai_cavga.metrics.pixel_interval import compact_histogram
@@ -26,8 +27,8 @@ UNLABELLED = -1.0
 class Evaluation:
     """What has been seen of a test set.
 
-    Memory: 10 MiB per map; per image its name, patient and label, and for each map three numbers and a small histogram
-    for the bootstrap, 8 to 48 KiB.
+    Memory: 10 MiB per map; per image its name, patient and label, and for each map three numbers and two small
+    histograms for the bootstrap, 8 to 48 KiB each.
 
     Args:
         maps: keys of the anomaly maps; an item need not have all of them.
@@ -66,6 +67,7 @@ class Evaluation:
         self.regions = {key: RegionHistogram(bits=bits) for key in self.maps}
         self.frocs = {key: FrocHistogram() for key in self.maps}
         self.compact: dict[str, list[Tensor]] = {key: [] for key in self.maps}  # per image; no rows: no such map
+        self.compact_frocs: dict[str, list[Tensor]] = {key: [] for key in self.maps}
         self.names: list[str] = []
         self.patients: list[str] = []  # empty = unknown
         self.rows: list[list[float]] = []  # per image: label, scores by map, IoUs by map, false-positive areas by map
@@ -115,6 +117,7 @@ class Evaluation:
         total.regions = {key: state.synced() for key, state in self.regions.items()}
         total.frocs = {key: state.synced() for key, state in self.frocs.items()}
         total.compact = {key: _gather_each(images) for key, images in self.compact.items()}
+        total.compact_frocs = {key: _gather_each(images) for key, images in self.compact_frocs.items()}
         total.names = gather_texts(self.names)
         total.patients = gather_texts(self.patients)
         # nan survives the sum over processes: every row comes from one of them, the others add zero
@@ -163,6 +166,7 @@ def _one_map(evaluation: Evaluation, key: str, item: Mapping[str, Any], *, label
     nan = float("nan")
     if item.get(key) is None:
         evaluation.compact[key].append(torch.zeros(0, 4))
+        evaluation.compact_frocs[key].append(torch.zeros(0, 4))
         return nan, nan, nan
     anomaly_map: Tensor = item[key]
     fov = item.get("fov")
@@ -175,7 +179,10 @@ def _one_map(evaluation: Evaluation, key: str, item: Mapping[str, Any], *, label
     iou = evaluation.pixels[key].update(anomaly_map, mask, counts=counts).iou
     evaluation.compact[key].append(compact_histogram(counts, mass))
     inside = torch.ones(anomaly_map.shape, dtype=torch.bool) if fov is None else _plain(fov) > 0
-    evaluation.frocs[key].update(anomaly_map, torch.where(inside, _plain(mask), -1))
+    froc = FrocHistogram()
+    froc.update(anomaly_map, torch.where(inside, _plain(mask), -1))
+    evaluation.frocs[key].merge(froc)
+    evaluation.compact_frocs[key].append(compact_froc(froc))
     n_normal, n_anomalous = counts.sum(1).tolist()
     inside &= (_plain(mask) >= 0) | (n_normal == 0)  # a normal image needs no mask
     is_normal = n_anomalous == 0 and (label == 0 or (label == UNLABELLED and n_normal > 0)) and bool(inside.any())

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from monai_cavga.metrics.errors import UndefinedMetricError
 from monai_cavga.metrics.evaluation import UNLABELLED, Evaluation
-from monai_cavga.metrics.froc import FROC_RATES, FrocHistogram
+from monai_cavga.metrics.froc import FROC_RATES
+from monai_cavga.metrics.froc_interval import resampled_froc
 from monai_cavga.metrics.image import (
     balanced_accuracy,
     image_auroc,
@@ -22,6 +24,8 @@ from monai_cavga.metrics.interval import Interval, bootstrap_interval, percentil
 from monai_cavga.metrics.pixel_interval import RESAMPLED, resampled_pixel_metrics
 
 __all__ = ["summarise"]
+
+_T = TypeVar("_T")
 
 
 def summarise(
@@ -35,7 +39,8 @@ def summarise(
 
     Names with ``oracle`` mark what was chosen on this very data; ``paper`` what uses its range; ``_interval`` the 95 %
     bootstrap interval, as ``[low, high]``, of the value of that name. Images are drawn, or patients where
-    ``evaluation.groups`` names them. The intervals of the pixel metrics are from coarser bins than their values.
+    ``evaluation.groups`` names them. The intervals of the pixel metrics are from coarser bins than their values, FROC's
+    is not.
 
     Args:
         evaluation: what has been seen; with several processes, ``evaluation.synced()``.
@@ -103,6 +108,11 @@ class _Row:
         """Interval of a statistic of the images ``rows``, whose values are in ``arrays``."""
         return bootstrap_interval(statistic, arrays, groups=self.groups_of(rows), **self.draws)
 
+    def resample(self, metric: Callable[..., _T], images: Sequence[Tensor]) -> _T:
+        """A metric of every resample, from small histograms, of the images that have rows in theirs."""
+        labelled = np.array([len(image) > 0 for image in images])
+        return metric([image for image in images if len(image)], groups=self.groups_of(labelled), **self.draws)
+
     def groups_of(self, rows: NDArray[np.bool_]) -> NDArray[np.int64] | None:
         return None if self.groups is None else self.groups[rows]
 
@@ -115,7 +125,7 @@ def _one_map(
     score, iou, area = (table[:, column] for table in (evaluation.scores, evaluation.ious, evaluation.areas))
     known = (evaluation.labels != UNLABELLED) & np.isfinite(score)
     _put_pixels(row, evaluation, key, iou)
-    _put_false_alarms(row, evaluation.frocs[key], area)
+    _put_false_alarms(row, evaluation, key, area)
     _put_images(row, score, evaluation.labels, known, threshold)
     pixels = evaluation.pixels[key]
     counts = pixels.counts
@@ -152,18 +162,17 @@ def _put_pixels(row: _Row, evaluation: Evaluation, key: str, iou: NDArray[np.flo
         best = row.values[name]
         row.values[name], row.values[f"{name}_threshold"] = best or (None, None)
     row.put("aupro", evaluation.regions[key].aupro)
-    labelled = np.array([len(image) > 0 for image in evaluation.compact[key]])
-    if labelled.any():
-        images = [image for image in evaluation.compact[key] if len(image)]
-        resampled = resampled_pixel_metrics(images, groups=row.groups_of(labelled), **row.draws)
-    else:
-        resampled = {name: np.zeros(0) for name in RESAMPLED}
+    resampled = {name: np.zeros(0) for name in RESAMPLED}
+    if any(map(len, evaluation.compact[key])):
+        resampled = row.resample(resampled_pixel_metrics, evaluation.compact[key])
     for name in RESAMPLED:
         row.put_interval(name, partial(percentile_interval, resampled[name]))
 
 
-def _put_false_alarms(row: _Row, froc: FrocHistogram, area: NDArray[np.float64]) -> None:
+def _put_false_alarms(row: _Row, evaluation: Evaluation, key: str, area: NDArray[np.float64]) -> None:
+    froc = evaluation.frocs[key]
     row.put("froc", froc.score)
+    row.put_interval("froc", lambda: percentile_interval(row.resample(resampled_froc, evaluation.compact_frocs[key])))
     row.values["froc_sensitivities"] = None
     if row.values["froc"] is not None:
         row.values["froc_sensitivities"] = dict(zip(map(str, FROC_RATES), froc.sensitivities(), strict=True))

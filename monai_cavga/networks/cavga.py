@@ -84,8 +84,6 @@ class CAVGA(nn.Module):
         _check_option("architecture", architecture, ("R", "D"))
         _check_option("latent", latent, ("conv", "flat"))
         _check_option("head", head, ("none", "flat", "conv", "pyramid"))
-        if head == "none" and not decoder:
-            raise ValueError("decoder is False and head 'none', which leaves nothing to train: give one of them")
         if latent == "flat" and head == "conv":
             raise ValueError(
                 "head is 'conv' on a flat latent, which has no positions: use head='flat' or latent='conv'"

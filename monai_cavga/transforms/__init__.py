@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monai_cavga.transforms.alignment import AlignObjectd, object_pose
 from monai_cavga.transforms.anomalies import AnomalySited, KnownMaskd, MadeAnomaliesd
 from monai_cavga.transforms.defects import make_defects
 from monai_cavga.transforms.fundus import FieldOfViewd, field_of_view
@@ -12,6 +13,7 @@ from monai_cavga.transforms.load import LoadMaskd, LoadRGBd, anomaly_mask
 from monai_cavga.transforms.maps import ImageScored, SplitMapsd, source_maps
 
 __all__ = [
+    "AlignObjectd",
     "AnomalySited",
     "FieldOfViewd",
     "ImageScored",
@@ -26,6 +28,7 @@ __all__ = [
     "field_of_view",
     "laterality",
     "make_defects",
+    "object_pose",
     "paint_lesions",
     "source_maps",
 ]

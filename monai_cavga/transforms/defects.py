@@ -50,7 +50,7 @@ def object_region(image: Array) -> npt.NDArray[np.bool_]:
     border = image[:, frame]
     middle = np.median(border, axis=1)
     away = np.abs(ndimage.gaussian_filter(image, (0, 1, 1)) - middle[:, None, None]).max(axis=0)
-    spread = np.quantile(away[frame], 0.95)
+    spread = np.quantile(away[frame], 0.9)  # an object may cross a tenth of the frame
     region = away > max(2.5 * spread, 0.06)
     region = ndimage.binary_dilation(region, iterations=max(1, margin // 2))
     share = region.mean()

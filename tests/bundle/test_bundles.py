@@ -13,13 +13,15 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ckpt_export, onnx_export, verify_metadata, verify_net_in_out
 from PIL import Image
-from trees import SIZE, write_idrid, write_lag
+from trees import SIZE, write_idrid, write_lag, write_mvtad
 
 from monai_cavga.bundle import BundleDirectoryWorkflow
+from monai_cavga.losses.attention import attention_entropy_loss
 from monai_cavga.networks import CAVGA, CAVGALocalizer, WeightsError, load_model
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
-NAMES = ["lag", "idrid"]
+NAMES = ["lag", "idrid", "mvtad"]
+CHANNELS = {"lag": 3, "idrid": 3, "mvtad": 1}
 TINY: dict[str, Any] = {"image_size": list(SIZE), "stages": 2, "latent_channels": 8}
 # The paper's network, whatever the bundle's inference is set to.
 INFERENCE = {**TINY, "head": "none", "decoder": True, "maps": ["attention", "residual"], "calibration_file": "none"}
@@ -57,7 +59,8 @@ def files(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("data")
-    return {"lag": write_lag(root / "lag"), "idrid": write_idrid(root / "idrid")}
+    mvtad = write_mvtad(root / "mvtad", normal=8)
+    return {"lag": write_lag(root / "lag"), "idrid": write_idrid(root / "idrid"), "mvtad": mvtad}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -142,7 +145,8 @@ def test_evaluating_writes_report_panels_and_page(trained, data, tmp_path):
         assert 0 <= row["pixel_auroc"] <= 1
         assert 0 <= row["aupro"] <= 1
         assert 0 <= row["image_auroc"] <= 1
-    expected = {"lag": {"normal": 2, "anomalous": 4}, "idrid": {"normal": 2, "anomalous": 4}}[name]
+    anomalous = {"lag": 4, "idrid": 4, "mvtad": 3}[name]
+    expected = {"normal": 3 if name == "mvtad" else 2, "anomalous": anomalous}
     assert {key: report["n_images"][key] for key in expected} == expected
     lines = (tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1 + sum(expected.values())
@@ -206,6 +210,21 @@ def test_an_evaluation_with_another_split_than_the_training_is_refused(trained, 
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_form_of_the_attention_loss_is_an_option(name, data, tmp_path):
+    """It reaches the objective, an unknown one is refused, and a state of another is no state of this training."""
+    options = {"dataset_dir": str(data[name]), "epochs": 1, **TRAINING, **files(tmp_path)}
+    workflow = run(name, "training", **options, attention_loss="entropy")
+    objective = workflow.parser.get_parsed_content("loss")
+    assert objective.attention_loss is attention_entropy_loss
+    with pytest.raises(RuntimeError) as raised:
+        run(name, "training", **options)
+    assert "got attention_loss entropy, expected expansion" in cause_of(raised.value)
+    with pytest.raises(RuntimeError) as raised:
+        run(name, "training", **options, attention_loss="wide")
+    assert "attention_loss is 'wide', expected one of expansion, barrier, entropy" in cause_of(raised.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_monais_property_check_finds_nothing(name, data, tmp_path):
     train = BundleDirectoryWorkflow(
         BUNDLES / name,
@@ -225,7 +244,7 @@ def test_monais_property_check_finds_nothing(name, data, tmp_path):
     assert inference.check_properties() == []
 
 
-@pytest.mark.parametrize("name", [*NAMES, "mvtad"])
+@pytest.mark.parametrize("name", NAMES)
 def test_metadata_follow_monais_schema(name, shared_dir):
     verify_metadata(
         meta_file=str(BUNDLES / name / "configs" / "metadata.json"),
@@ -233,7 +252,7 @@ def test_metadata_follow_monais_schema(name, shared_dir):
     )
 
 
-@pytest.mark.parametrize("name", [*NAMES, "mvtad"])
+@pytest.mark.parametrize("name", NAMES)
 def test_network_takes_and_gives_what_the_metadata_say(name):
     configs = BUNDLES / name / "configs"
     verify_net_in_out(
@@ -255,9 +274,10 @@ def test_monais_exports_equal_the_localiser(trained, tmp_path):
         "key_in_ckpt": "model",
         **INFERENCE,
     }
-    network = CAVGALocalizer(CAVGA(stages=2, latent_channels=8)).eval()
+    channels = CHANNELS[name]
+    network = CAVGALocalizer(CAVGA(in_channels=channels, stages=2, latent_channels=8)).eval()
     load_model(network, folder / "model.pt")
-    image = torch.rand(3, 3, *SIZE)
+    image = torch.rand(3, channels, *SIZE)
     with torch.no_grad():
         expected = network(image)
 
@@ -270,7 +290,7 @@ def test_monais_exports_equal_the_localiser(trained, tmp_path):
     pytest.importorskip("onnxscript")
     graph = tmp_path / "model.onnx"
     names = {"input_names": ["image"], "output_names": ["pred"], "dynamic_axes": {"image": {0: "batch"}}}
-    onnx_export(filepath=str(graph), input_shape=[2, 3, *SIZE], converter_kwargs=names, **common)
+    onnx_export(filepath=str(graph), input_shape=[2, channels, *SIZE], converter_kwargs=names, **common)
     session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
     (got,) = session.run(None, {"image": image.numpy()})
     assert np.abs(got - expected.numpy()).max() < 1e-4

@@ -21,6 +21,7 @@ from monai_cavga.metrics import (
     sensitivity_at_specificity,
 )
 from monai_cavga.metrics.evaluation import Evaluation, accumulate
+from monai_cavga.metrics.froc_interval import resampled_froc
 from monai_cavga.metrics.interval import percentile_interval
 from monai_cavga.metrics.pixel_interval import RESAMPLED, resampled_pixel_metrics
 from monai_cavga.metrics.summary import summarise
@@ -87,6 +88,9 @@ def test_every_number_is_that_of_its_own_function() -> None:
         for name in RESAMPLED:
             assert row[f"{name}_interval"] == list(percentile_interval(resampled[name])[:2])
             assert row[f"{name}_interval"][0] < row[name] < row[f"{name}_interval"][1]
+        drawn = resampled_froc(evaluation.compact_frocs[key], n_resamples=50, seed=3)
+        assert row["froc_interval"] == list(percentile_interval(drawn)[:2])
+        assert row["froc_interval"][0] <= row["froc"] <= row["froc_interval"][1]
         lesions = [iou for iou in ious if not np.isnan(iou)]
         assert row["iou@0.5_images_interval"] == list(
             bootstrap_interval(np.mean, [lesions], n_resamples=50, seed=3)[:2]
@@ -123,7 +127,7 @@ def test_normal_images_only() -> None:
     assert row["froc"] is None
     assert "0 lesions in 8 images" in row["reasons"]["froc"]
     assert 0 < row["false_positive_area"] < row["false_positive_area_worst"] < 1
-    for name in ("pixel_auroc_interval", "aupro_interval", "froc_sensitivities", "pixel_auroc_error"):
+    for name in ("pixel_auroc_interval", "aupro_interval", "froc_interval", "froc_sensitivities", "pixel_auroc_error"):
         assert row[name] is None
         assert name not in row["reasons"]
     for name in ("image_auroc_interval", "iou@0.5_images_interval", "iou_oracle_images_threshold", "accuracy_paper"):
@@ -182,7 +186,7 @@ def test_patients_are_drawn_whole() -> None:
     once = summarise(evaluated(items_of_two_maps()), n_resamples=200)
     assert (by_image["settings"]["interval_over"], by_patient["settings"]["interval_over"]) == ("images", "patients")
     names = [name for name in once["maps"]["attention"] if name.endswith("_interval")]
-    assert len(names) == 7
+    assert len(names) == 8
     for name in names:
         narrow, wide, expected = (r["maps"]["attention"][name] for r in (by_image, by_patient, once))
         assert narrow[1] - narrow[0] <= wide[1] - wide[0]
@@ -199,6 +203,8 @@ def test_images_without_a_map_or_a_mask_are_not_drawn_for_its_pixels() -> None:
     resampled = resampled_pixel_metrics(evaluation.compact["residual"][2:], groups=np.arange(10) // 2, n_resamples=20)
     for name in RESAMPLED:
         assert row[f"{name}_interval"] == list(percentile_interval(resampled[name])[:2])
+    drawn = resampled_froc(evaluation.compact_frocs["residual"][2:], groups=np.arange(10) // 2, n_resamples=20)
+    assert row["froc_interval"] == list(percentile_interval(drawn)[:2])
 
 
 def test_resamples_below_one_are_refused() -> None:

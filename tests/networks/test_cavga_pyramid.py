@@ -159,9 +159,11 @@ def test_what_needs_a_decoder() -> None:
             net.anomaly_maps(image(), [name])
 
 
-def test_neither_head_nor_decoder() -> None:
-    with pytest.raises(ValueError, match="decoder is False and head 'none', which leaves nothing to train"):
-        CAVGA(head="none", decoder=False)
+def test_neither_head_nor_decoder_leaves_a_latent() -> None:
+    net = CAVGA(head="none", decoder=False, stages=2).eval()
+    assert net.pyramid_classifier is None
+    assert net.decoder is None
+    assert net.anomaly_maps(torch.rand(1, 3, 16, 24), ["attention"]).shape == (1, 1, 16, 24)
 
 
 @pytest.mark.parametrize("head", ["none", "conv"])

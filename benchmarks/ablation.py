@@ -1,0 +1,238 @@
+"""Table 8 of the paper: what the convolutional latent, L_ae and L_cga add, and three columns of ours beside it.
+
+A cell is one column and one seed: `ablation_<category>_<column>_seed<n>.json`. Run by ``benchmarks/paper.py ablation``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from running import evaluate, record, train
+
+from monai_cavga.handlers.files import write_atomic
+
+HELP = "table 8: flat or convolutional latent, with and without L_ae or L_cga"
+BUNDLE = "mvtad"
+# What differs from the bundle's defaults: sized for two CPU cores. 256 x 256 pixels, three ResNet stages (stride 16).
+COMMON: dict[str, Any] = {"image_size": [256, 256], "batch_size": 4, "epochs": 2, "discriminator_channels": 32}
+FAST: dict[str, Any] = {"image_size": [64, 64], "epochs": 1, "discriminator_channels": 8}  # does it run at all
+PAPER_WEIGHTS: dict[str, Any] = {"w_adv": 1.0}  # the bundle's other weights are the paper's
+WEAK: dict[str, Any] = {"head": "flat", "labelled": 0.02, "anomalous_fraction": 0.25}
+IMAGENET = "ResNet-18, ImageNet, conv1 to layer3"
+GREY = ("grid", "screw", "zipper")  # categories whose images have one channel
+NOTES = {"screw": "The copy of `screw` used here is reduced to 256 x 256, its image-mask pairing redone by eye."}
+
+
+class Column(NamedTuple):
+    """One column of the table."""
+
+    title: str
+    paper: float  # IoU, mean over all 15 categories; NaN: not in the paper
+    overrides: dict[str, Any]  # beside `COMMON`
+
+
+COLUMNS: dict[str, Column] = {
+    "c1": Column("CAVGA-R_u*, flat z", 0.24, {"latent": "flat", "w_ae": 0.0}),
+    "c2": Column("CAVGA-R_u*, flat z + L_ae", 0.34, {"latent": "flat"}),
+    "c3": Column("CAVGA-R_u, conv z", 0.33, {"w_ae": 0.0}),
+    "c4": Column("CAVGA-R_u, conv z + L_ae", 0.47, {}),
+    "c4_barrier": Column("ours: c4, barrier in place of L_ae", math.nan, {"attention_loss": "barrier"}),
+    "c4_entropy": Column("ours: c4, entropy in place of L_ae", math.nan, {"attention_loss": "entropy"}),
+    "c5": Column("CAVGA-R_w*, flat z", 0.39, {**WEAK, "latent": "flat", "w_cga": 0.0}),
+    "c6": Column("CAVGA-R_w*, flat z + L_cga", 0.52, {**WEAK, "latent": "flat"}),
+    "c7": Column("CAVGA-R_w, conv z", 0.48, {**WEAK, "w_cga": 0.0}),
+    "c8": Column("CAVGA-R_w, conv z + L_cga", 0.60, WEAK),
+    "c8_conv": Column("ours: c8, C at every position", math.nan, {**WEAK, "head": "conv"}),
+}
+EFFECTS = {  # name -> (column without, column with)
+    "L_ae, flat z": ("c1", "c2"),
+    "L_ae, conv z": ("c3", "c4"),
+    "conv z for flat, CAVGA-R_u with L_ae": ("c2", "c4"),
+    "L_cga, flat z": ("c5", "c6"),
+    "L_cga, conv z": ("c7", "c8"),
+    "conv z for flat, CAVGA-R_w with L_cga": ("c6", "c8"),
+}
+METRICS = {
+    "IoU@0.5 images": "iou@0.5_images",
+    "IoU@0.5 pooled": "iou@0.5_pooled",
+    "IoU* images": "iou_oracle_images",
+    "IoU* pooled": "iou_oracle_pooled",
+    "pixel AUROC": "pixel_auroc",
+    "image AUROC": "image_auroc",
+}
+JUDGED = "iou@0.5_images"  # what the paper's IoU is taken to be: A at 0.5, as it states, the mean over images
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of a run alone."""
+    parser.add_argument("--columns", nargs="+", choices=list(COLUMNS), default=list(COLUMNS))
+
+
+def add_collect_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that name the result files, of a run and of `collect`."""
+    parser.add_argument("--category", default="screw", help="of MVTec AD (default screw)")
+    parser.add_argument("--fast", action="store_true", help="64 x 64 pixels, one epoch: whether everything runs")
+    parser.add_argument("--paper-weights", action="store_true", help="weight of L_adv 1 as in the paper, not 0.01")
+
+
+def cell_overrides(args: argparse.Namespace, column: str, seed: int) -> dict[str, Any]:
+    """What a cell changes of the bundle's defaults, the file of weights apart."""
+    return {
+        **COMMON,
+        **(FAST if args.fast else {}),
+        **(PAPER_WEIGHTS if args.paper_weights else {}),
+        "category": args.category,
+        "in_channels": 1 if args.category in GREY else 3,
+        **COLUMNS[column].overrides,
+        "seed": seed,
+    }
+
+
+def run(args: argparse.Namespace) -> None:
+    """Every cell asked for that is not finished, then the table."""
+    for seed in args.seeds:
+        for column in args.columns:
+            path = args.output / f"ablation_{_tag(args)}_{column}_seed{seed}.json"
+            if path.is_file():
+                read_cell(path, args)
+                print(f"{path} is there already: remove it to measure again", flush=True)
+                continue
+            work = args.work / _tag(args) / column / f"seed{seed}"
+            overrides = {**cell_overrides(args, column, seed), "encoder_weights": args.weights}
+            print(f"{args.category} {column} seed {seed}: training in {work}", flush=True)
+            train(BUNDLE, data=args.data, work=work, overrides=overrides)
+            report = evaluate(BUNDLE, data=args.data, work=work, overrides=overrides)
+            result = {
+                "column": column,
+                "title": COLUMNS[column].title,
+                "category": args.category,
+                "seed": seed,
+                "command": "python benchmarks/paper.py ablation --data MVTEC --weights FILE "
+                f"--category {args.category} --columns {column} --seeds {seed}{_flags(args)}",
+                **record(work=work, overrides=overrides, weights=IMAGENET, report=report),
+            }
+            write_atomic(path, (json.dumps(result, indent=2) + "\n").encode())
+    collect(args)
+
+
+def read_cell(path: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """A finished cell.
+
+    Raises:
+        ValueError: if it was measured with other settings than this file's.
+    """
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    expected = cell_overrides(args, result["column"], result["seed"])
+    if result["overrides"] != expected:
+        raise ValueError(f"{path} was measured with {result['overrides']}, expected {expected}: remove it")
+    return result
+
+
+def collect(args: argparse.Namespace) -> None:
+    """Write the category's table from its result files."""
+    paths = sorted(args.output.glob(f"ablation_{_tag(args)}_c*_seed*.json"))
+    results = [read_cell(path, args) for path in paths]
+    if not results:
+        sys.exit(f"no results ablation_{_tag(args)}_*.json in {args.output}: run `benchmarks/paper.py ablation` first")
+    weights = sorted({result["encoder_weights"] for result in results})
+    if len(weights) > 1:
+        sys.exit(f"encoders of {_tag(args)} start from {' and '.join(weights)}, expected one: remove the others' cells")
+    path: Path = args.output / f"ablation_{_tag(args)}.md"
+    write_atomic(path, table(results, args).encode())
+    print(f"wrote {path} from {len(results)} cells")
+
+
+def table(results: Sequence[dict[str, Any]], args: argparse.Namespace) -> str:
+    """Markdown of the cells of one category: the columns, the effects, where they were measured."""
+    settings = {**COMMON, **(FAST if args.fast else {})}
+    height, width = settings["image_size"]
+    command = f"python benchmarks/paper.py collect ablation --category {args.category}{_flags(args)}"
+    lines = [
+        f"# Table 8 of the paper on MVTec AD, {args.category}",
+        "",
+        f"Made by `{command}` from the JSON files beside it. Map: attention, compared at the source's size. `*`: "
+        "threshold chosen on the test set (oracle). `images`: mean over the anomalous test images; `pooled`: over all "
+        f"pixels. {height} x {width} pixels, batch {settings['batch_size']}, epochs: {settings['epochs']}, weight of "
+        f"L_adv {'1' if args.paper_weights else '0.01 (paper: 1)'}, encoder's first weights: "
+        f"{results[0]['encoder_weights']}. The trainings are short: a sign of ours speaks of these. c5 to c8 learn "
+        "from 2 % of the test anomalies with an image label, drawn for a quarter of each epoch; these leave the test "
+        "set. Mean ± standard deviation over seeds where there are several. Paper: mean over all 15 categories. "
+        f"{NOTES.get(args.category, '')}".rstrip(),
+        "",
+        f"| column | | seeds | {' | '.join(METRICS)} | paper's IoU |",
+        "|" + "---|" * (len(METRICS) + 4),
+    ]
+    for name, column in COLUMNS.items():
+        rows = list(_by_seed(results, name).values())
+        if rows:
+            cells = " | ".join(_spread([row[key] for row in rows]) for key in METRICS.values())
+            paper = "–" if math.isnan(column.paper) else f"{column.paper:.2f}"
+            lines.append(f"| {name} | {column.title} | {len(rows)} | {cells} | {paper} |")
+    lines += [
+        "",
+        "Signs of the differences, judged on the mean of IoU@0.5 images over the seeds that both columns have. One "
+        "seed gives a sign without a spread; no difference (both maps empty at 0.5, say) is neither.",
+        "",
+        "| effect | columns | paper | ours, IoU@0.5 images | ours, pixel AUROC | seeds with the paper's sign | |",
+        "|" + "---|" * 7,
+        *(_effect(results, name) for name in EFFECTS),
+        "",
+        "| cell | training | starts (time of a killed one is not counted) | CPU | threads | date | trained at |",
+        "|" + "---|" * 7,
+    ]
+    for result in results:
+        place = result["training"]
+        lines.append(
+            f"| {result['column']} seed {result['seed']} | {result['training_seconds'] / 60:.1f} min | "
+            f"{result['training_starts']} | {place['cpu']}, {place['cores']} cores | {place['threads']} | "
+            f"{place['date']} | {place['commit'][:10]} |"
+        )
+    lines += ["", "Anomaly relative to the training normals."]
+    return "\n".join(lines) + "\n"
+
+
+def _effect(results: Sequence[dict[str, Any]], name: str) -> str:
+    """The row of one effect: a difference of the paper, the same of ours, and whether the signs agree."""
+    without, with_ = EFFECTS[name]
+    one, two = _by_seed(results, without), _by_seed(results, with_)
+    paper = COLUMNS[with_].paper - COLUMNS[without].paper
+    row = f"| {name} | {without} to {with_} | {paper:+.2f} |"
+    seeds = sorted(one.keys() & two.keys())
+    if not seeds:
+        return f"{row} – | – | – | not measured |"
+    ious = [two[seed][JUDGED] - one[seed][JUDGED] for seed in seeds]
+    aurocs = [two[seed]["pixel_auroc"] - one[seed]["pixel_auroc"] for seed in seeds]
+    agreeing = sum(iou * paper > 0 for iou in ious)
+    mean = float(np.mean(ious))
+    verdict = "no difference" if mean == 0 else "confirmed" if mean * paper > 0 else "refuted"
+    ours = f"{_spread(ious, sign='+')} | {_spread(aurocs, sign='+')}"
+    return f"{row} {ours} | {agreeing} of {len(seeds)} | {verdict} |"
+
+
+def _by_seed(results: Sequence[dict[str, Any]], column: str) -> dict[int, dict[str, Any]]:
+    return {each["seed"]: each["report"]["maps"]["attention"] for each in results if each["column"] == column}
+
+
+def _spread(values: Sequence[float | None], *, sign: str = "") -> str:
+    """The mean of a metric over seeds, with its standard deviation where there are several."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "–"
+    mean = f"{np.mean(known):{sign}.3f}"
+    return mean if len(known) == 1 else f"{mean} ± {np.std(known):.3f}"
+
+
+def _tag(args: argparse.Namespace) -> str:
+    """The category in names of files and folders, and what changes the numbers."""
+    return f"{args.category}{'-paper-weights' if args.paper_weights else ''}{'-fast' if args.fast else ''}"
+
+
+def _flags(args: argparse.Namespace) -> str:
+    return f"{' --paper-weights' if args.paper_weights else ''}{' --fast' if args.fast else ''}"

@@ -1,0 +1,46 @@
+"""The paper's tables, measured again: one subcommand a table, one module a subcommand.
+
+``python benchmarks/paper.py ablation --data MVTEC --category screw --weights FILE --seeds 0`` trains and evaluates what
+is not finished of table 8 (a killed training resumes, a finished cell is kept) and writes one JSON file a cell and the
+table into ``benchmarks/results``. ``python benchmarks/paper.py collect ablation --category screw`` makes the table
+from those files alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import ablation
+from reporting import RESULTS
+
+# Each module has HELP, add_run_arguments(parser), add_collect_arguments(parser), run(args) and collect(args).
+TABLES = {"ablation": ablation}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    collector = commands.add_parser("collect", help="a table from its result files")
+    collected = collector.add_subparsers(dest="table", required=True)
+    for name, table in TABLES.items():
+        runner = commands.add_parser(name, help=table.HELP)
+        runner.add_argument("--data", type=Path, required=True, help="data set folder")
+        runner.add_argument("--weights", default="imagenet", help="file of ResNet-18 weights; default: torchvision's")
+        runner.add_argument("--seeds", nargs="+", type=int, default=[0])
+        runner.add_argument("--work", type=Path, default=Path("runs") / name, help=f"models and logs (runs/{name})")
+        table.add_run_arguments(runner)
+        runner.set_defaults(run=table.run)
+        from_files = collected.add_parser(name, help=table.HELP)
+        from_files.set_defaults(run=table.collect)
+        for each in (runner, from_files):
+            each.add_argument("--output", type=Path, default=RESULTS, help="result files (benchmarks/results)")
+            table.add_collect_arguments(each)
+    args = parser.parse_args(arguments)
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()
