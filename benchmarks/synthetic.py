@@ -44,6 +44,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "steps": ("calibrating", "synthetic_evaluating"),
         "options": {
             "head": "none",
+            "align": False,
             "image_size": [480, 720],
             "localizer": {
                 "_target_": "monai_cavga.networks.CAVGALocalizer",

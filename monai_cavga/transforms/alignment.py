@@ -64,11 +64,18 @@ class AlignObjectd(MapTransform, InvertibleTransform):
 
     Args:
         keys: images ``(C, H, W)``; the first gives the pose for all, and what is outside repeats the border.
+        active: False leaves everything as it is: a bundle's switch.
     """
+
+    def __init__(self, keys: KeysCollection = "image", *, active: bool = True) -> None:
+        super().__init__(keys)
+        self.active = active
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item, aligned."""
         item = dict(data)
+        if not self.active:
+            return item
         matrix = object_pose(np.asarray(convert_to_numpy(item[self.first_key(item)]), np.float32))
         for key in self.key_iterator(item):
             item[key] = _warp(item[key], matrix)
@@ -80,7 +87,7 @@ class AlignObjectd(MapTransform, InvertibleTransform):
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Put back, by each ``MetaTensor``'s own record."""
         item = dict(data)
-        for key in self.key_iterator(item):
+        for key in self.key_iterator(item) if self.active else ():
             matrix = np.array(self.pop_transform(item[key])["extra_info"]["matrix"])
             turn = np.linalg.inv(matrix[:, :2])
             item[key] = _warp(item[key], np.column_stack([turn, -turn @ matrix[:, 2]]))

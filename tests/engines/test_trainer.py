@@ -11,6 +11,7 @@ from monai.engines.utils import IterationEvents
 from monai_cavga.engines import CAVGATrainer, loss_terms, step_generator
 from monai_cavga.engines.trainer import _frozen
 from monai_cavga.losses import CAVGAObjective
+from monai_cavga.networks import CAVGA
 
 U_TERMS = {"reconstruction", "kl", "adversarial", "attention_expansion", "loss", "discriminator"}
 W_TERMS = U_TERMS - {"attention_expansion"} | {"classification", "complementary_guided_attention"}
@@ -145,6 +146,14 @@ def test_step_generator_is_a_function_of_its_arguments():
 def test_max_epochs_is_checked(make_run):
     with pytest.raises(ValueError, match="max_epochs is 0, expected at least 1"):
         make_run(epochs=0)
+
+
+def test_a_network_with_nothing_to_train_is_refused():
+    network = CAVGA(head="none", decoder=False, stages=2)
+    discriminator = torch.nn.Flatten()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="neither decoder nor classifier.*decoder=True or a head"):
+        CAVGATrainer("cpu", 1, [{"image": torch.rand(1, 3, 16, 24)}], network, discriminator, optimizer, optimizer)
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,18 @@ def pyramid(*channels: int, n: int = 2, seed: int = 0) -> list[Tensor]:
 
 
 def test_stack_by_hand() -> None:
-    first = torch.tensor([[[[1.0, 3, 10, 20], [5, 7, 30, 40]]]])  # means of 2 x 2: 4 and 25
+    # means of 2 x 2: (3, 4) at the first position, (-12, 5) at the second
+    first = torch.tensor([[[[1.0, 3, -10, -20], [3, 5, -8, -10]], [[2.0, 6, 3, 3], [4, 4, 7, 7]]]])
     stacked = stacked_features([first, torch.tensor([[[[-1.0, -2]]]]), torch.tensor([[[[9.0]]]])])
-    assert stacked.tolist() == [[[[4.0, 25]], [[-1, -2]], [[9, 9]]]]
+    expected = torch.tensor([[[[0.6, -12 / 13]], [[0.8, 5 / 13]], [[-1.0, -1]], [[1.0, 1]]]])
+    torch.testing.assert_close(stacked, expected)
+
+
+@torch.no_grad()
+def test_contrast_does_not_matter() -> None:
+    features = pyramid(3, 4, 5)
+    module = LatentDistance(12)
+    torch.testing.assert_close(module([7 * each for each in features]), module(features))
 
 
 @pytest.mark.parametrize(("channels", "total"), [((3, 4), 7), ((3, 4, 5), 12), ((3, 4, 5, 6), 12)])
@@ -29,10 +38,10 @@ def test_stack_has_up_to_three_stages(channels: tuple[int, ...], total: int) -> 
     features = pyramid(*channels)
     stacked = stacked_features(features)
     assert stacked.shape == (2, total, 4, 6)
-    assert torch.equal(stacked[:, 3:7], features[1])
+    torch.testing.assert_close(stacked[:, 3:7], features[1] / features[1].norm(dim=1, keepdim=True))
     if len(channels) > 2:
         third = F.interpolate(features[2], size=(4, 6), mode="bilinear", align_corners=False)
-        assert torch.equal(stacked[:, 7:], third)
+        torch.testing.assert_close(stacked[:, 7:], third / third.norm(dim=1, keepdim=True))
 
 
 @pytest.mark.parametrize("encoder", [ResNetEncoder(stages=2), DCGANEncoder(stages=3, channels=8)])
@@ -68,7 +77,7 @@ def test_it_is_the_mahalanobis_distance_over_the_root_of_the_channels() -> None:
 
 def test_the_mean_is_at_distance_0() -> None:
     module = LatentDistance(2)
-    module.mean.copy_(torch.tensor([3.0, -2.0]))
+    module.mean.copy_(torch.tensor([1.0, -1.0]))
     module.whitening.copy_(torch.tensor([[2.0, 1.0], [0.0, 5.0]]))
     distance = module([torch.full((1, 1, 4, 4), 3.0), torch.full((1, 1, 2, 2), -2.0)])
     assert distance.abs().max() < 1e-5

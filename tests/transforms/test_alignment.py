@@ -73,3 +73,11 @@ def test_batch_mates_do_not_matter_and_the_input_stays() -> None:
     object_pose(wedge(1.1))
     np.testing.assert_array_equal(object_pose(image), first)
     np.testing.assert_array_equal(image, before)
+
+
+def test_switched_off_it_changes_nothing() -> None:
+    transform = AlignObjectd("image", active=False)
+    image = MetaTensor(torch.from_numpy(wedge(0.7)))
+    item = transform({"image": image})
+    assert item["image"] is image
+    assert transform.inverse(item)["image"] is image
