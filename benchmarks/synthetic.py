@@ -24,8 +24,6 @@ from running import run_bundle
 from monai_cavga.handlers.files import write_atomic
 
 
-
-
 def _ped2(section: str) -> dict[str, Any]:
     """A data list of Ped2 in place of a bundle's own."""
     reader = "monai_cavga.data.ped2_items"
@@ -63,7 +61,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
                 "source": "@encoder_weights",
             },
         },
-        "synthetic_evaluating": {"dataset#data": _ped2("test"), "maps": ["fused", "latent_distance", "attention"]},
+        "synthetic_evaluating": {"dataset#data": _ped2("test"), "maps": ["fused", "latent_distance"]},
     },
 }
 STEPS = ("synthetic_training", "calibrating", "synthetic_evaluating")
