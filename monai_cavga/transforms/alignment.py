@@ -60,7 +60,7 @@ def object_pose(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 class AlignObjectd(MapTransform, InvertibleTransform):
     """Turn and shift images so that their object lies as `object_pose` says; ``Invertd`` brings maps back.
 
-    What normals have at a position (`monai_cavga.calibration`) then is what they have at a part of the object.
+    A map is 0 where the source reaches out of the aligned image: nothing was seen there. What normals have at a position (`monai_cavga.calibration`) then is what they have at a part of the object.
 
     Args:
         keys: images ``(C, H, W)``; the first gives the pose for all, and what is outside repeats the border.
@@ -90,11 +90,11 @@ class AlignObjectd(MapTransform, InvertibleTransform):
         for key in self.key_iterator(item) if self.active else ():
             matrix = np.array(self.pop_transform(item[key])["extra_info"]["matrix"])
             turn = np.linalg.inv(matrix[:, :2])
-            item[key] = _warp(item[key], np.column_stack([turn, -turn @ matrix[:, 2]]))
+            item[key] = _warp(item[key], np.column_stack([turn, -turn @ matrix[:, 2]]), outside="zeros")
         return item
 
 
-def _warp(image: Any, matrix: npt.NDArray[np.float64]) -> Any:
+def _warp(image: Any, matrix: npt.NDArray[np.float64], *, outside: str = "border") -> Any:
     """``(C, H, W)`` sampled (bilinear) at ``matrix`` of every position; the same type and meta data."""
     tensor = torch.as_tensor(image).as_subclass(torch.Tensor).float()
     size = torch.tensor(tensor.shape[1:], dtype=torch.float64)
@@ -102,5 +102,5 @@ def _warp(image: Any, matrix: npt.NDArray[np.float64]) -> Any:
     places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1)  # (H, W, 2)
     source = places @ torch.from_numpy(matrix[:, :2]).T + torch.from_numpy(matrix[:, 2])
     grid = ((2 * source + 1) / size - 1).flip(-1)[None].float()  # (1, H, W, 2), x before y, edges at -1 and 1
-    warped = F.grid_sample(tensor[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+    warped = F.grid_sample(tensor[None], grid, mode="bilinear", padding_mode=outside, align_corners=False)[0]
     return convert_to_dst_type(warped, image)[0]

@@ -86,6 +86,7 @@ def source_maps(
     *,
     quantile: float = 0.995,
     mask_level: float = 0.5,
+    turned: bool = False,
 ) -> Compose:
     """The postprocessing of an evaluating or inferring engine, the same in every bundle.
 
@@ -97,7 +98,10 @@ def source_maps(
         names: the names that the inferer was given.
         quantile: of the image score.
         mask_level: fraction of full scale from which a mask's pixel is anomalous.
+        turned: whether ``preprocessing`` turns or crops the image, not only resizes it: ``image`` is brought back too, for
+            display under its maps; what the network did not see is black.
     """
+    back = [Invertd("image", transform=preprocessing, nearest_interp=False, to_tensor=True)] if turned else []
     return Compose(
         [
             Invertd(
@@ -108,6 +112,7 @@ def source_maps(
                 to_tensor=True,
                 allow_missing_keys=True,  # images without a field of view have no such key
             ),
+            *back,
             SplitMapsd("pred", names=names),
             ImageScored(names[0], quantile=quantile),
             LoadMaskd("mask_files", reference_key=names[0], level=mask_level, allow_missing_keys=True),

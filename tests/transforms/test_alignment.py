@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, Invertd
+from monai.transforms import CenterSpatialCropd, Compose, Invertd
 
-from monai_cavga.transforms import AlignObjectd, object_pose
+from monai_cavga.transforms import AlignObjectd, object_pose, source_maps
 
 SHAPE = 60, 90
 
@@ -49,7 +49,24 @@ def test_inverse_brings_back_an_asymmetric_map() -> None:
     item["map"] = item["image"]
     back = Invertd("map", transform, orig_keys="image", nearest_interp=False, to_tensor=True)(item)["map"]
     assert back.shape == image.shape
-    assert (torch.as_tensor(back) - image).as_subclass(torch.Tensor).abs().mean() < 0.01
+    seen = torch.as_tensor(back).as_subclass(torch.Tensor)
+    inside = seen > 0
+    assert inside[torch.from_numpy(wedge(0.7)) < 0.3].all()  # the object
+    assert (seen - torch.from_numpy(wedge(0.7)))[inside].abs().median() < 0.01
+    assert not inside.all()  # corners that the turned frame does not reach stay 0
+
+
+def test_image_comes_back_for_display() -> None:
+    transform = Compose([AlignObjectd("image"), CenterSpatialCropd("image", roi_size=(20, 60))])
+    item = transform({"image": MetaTensor(torch.from_numpy(wedge(0.7)))})
+    item["pred"] = item["image"].clone()
+    back = source_maps(transform, ["class"], turned=True)(item)
+    shown, seen = (torch.as_tensor(back[key]).as_subclass(torch.Tensor) for key in ("image", "class"))
+    assert shown.shape == (1, *SHAPE)
+    torch.testing.assert_close(shown, seen)
+    dark = torch.from_numpy(wedge(0.7))[0] < 0.3
+    assert (shown[0][dark] > 0).float().mean() > 0.99  # the object was seen
+    assert shown[0][dark].median() < 0.3
 
 
 @pytest.mark.parametrize(
