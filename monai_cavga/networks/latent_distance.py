@@ -30,8 +30,8 @@ def aligned_features(pyramid: list[Tensor]) -> list[Tensor]:
 def stacked_features(pyramid: list[Tensor]) -> Tensor:
     """`aligned_features`, each stage's vector of unit length at each position, ``(B, C_1 + C_2 (+ C_3), h_2, w_2)``.
 
-    Unit length (Wang et al., BMVC 2021) takes contrast and illumination out. It was chosen on held-out normals with made
-    anomalies, on which it is better for fundus photographs, screws and surveillance frames alike.
+    Unit length (Wang et al., BMVC 2021) takes a vector's length out, and with it much of the contrast. Noticed on the
+    retina test set (`benchmarks/results/baselines.md`), kept because held-out normals with made anomalies agree.
     """
     return torch.cat([F.normalize(part, dim=1) for part in aligned_features(pyramid)], dim=1)
 

@@ -9,6 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import CenterSpatialCropd, Compose, Invertd
 
 from monai_cavga.transforms import AlignObjectd, object_pose, source_maps
+from monai_cavga.transforms.alignment import _warp
 
 SHAPE = 60, 90
 
@@ -98,3 +99,53 @@ def test_switched_off_it_changes_nothing() -> None:
     item = transform({"image": image})
     assert item["image"] is image
     assert transform.inverse(item)["image"] is image
+
+
+def test_a_larger_canvas_shows_an_object_longer_than_a_side() -> None:
+    rows, columns = np.mgrid[:100, :60].astype(np.float32)
+    image = np.where((np.abs(columns - 30) < np.where(rows > 60, 7, 4)) & (np.abs(rows - 50) < 44), 0.2, 0.8)[None]
+    image = image.astype(np.float32)
+    item = {"image": MetaTensor(torch.from_numpy(image))}
+    small = AlignObjectd("image")(item)["image"]
+    transform = AlignObjectd("image", canvas=1.6)
+    large = transform(item)
+    assert large["image"].shape == (1, 160, 96)
+    dark = (0.8 - image).sum()
+    assert (0.8 - small).sum() < 0.8 * dark
+    assert (0.8 - large["image"]).sum() == pytest.approx(dark, rel=0.01)
+    back = torch.as_tensor(transform.inverse(large)["image"]).as_subclass(torch.Tensor)
+    assert (back - torch.from_numpy(image)).abs().median() < 0.01
+
+
+def test_ends_alike_take_the_smaller_turn() -> None:
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(np.float32)
+    for seed in range(5):
+        bar = np.where((np.abs(rows - 30) < 4) & (np.abs(columns - 45) < 20), 0.2, 0.8)[None]
+        noise = np.random.RandomState(seed).normal(0, 0.01, bar.shape)
+        matrix = object_pose((bar + noise).astype(np.float32))
+        np.testing.assert_allclose(matrix[:, :2], np.eye(2), atol=0.05)
+
+
+def test_inverse_is_exact_on_a_ramp() -> None:
+    transform = AlignObjectd("image", canvas=1.3)
+    item = transform({"image": MetaTensor(torch.from_numpy(wedge(0.9)))})
+    matrix = object_pose(wedge(0.9), shape=(78, 117))
+    rows, columns = np.mgrid[:78, :117].astype(np.float64)
+    source = np.stack([rows, columns], axis=-1) @ matrix[:, :2].T + matrix[:, 2]
+    for axis in (0, 1):
+        ramp = {"image": item["image"].clone()}
+        ramp["image"].set_(torch.from_numpy(source[None, ..., axis]).float())
+        back = torch.as_tensor(transform.inverse(ramp)["image"]).as_subclass(torch.Tensor)[0].numpy()
+        expected = np.mgrid[: SHAPE[0], : SHAPE[1]][axis]
+        assert np.abs(back - expected)[15:-15, 25:-25].max() < 1e-2
+
+
+def test_maps_on_another_device_stay_there() -> None:
+    warped = _warp(torch.empty(1, 6, 9, device="meta"), np.eye(2, 3), shape=(7, 5), outside="zeros")
+    assert warped.device.type == "meta"
+    assert warped.shape == (1, 7, 5)
+
+
+def test_canvas_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"canvas is 0.5, expected at least 1"):
+        AlignObjectd("image", canvas=0.5)
