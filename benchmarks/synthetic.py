@@ -89,6 +89,8 @@ COMMAND = (
 def one(args: argparse.Namespace, seed: int, labelled: float) -> None:
     """Train, calibrate and evaluate one model, whatever of it is not done yet."""
     protocol = args.protocol
+    if labelled and "synthetic_training" not in _steps(protocol):
+        sys.exit(f"--labelled is {labelled:g}, but {protocol} is not trained and learns from no label: leave it out")
     name = f"k{labelled:g}"
     work = args.work / protocol / name / f"seed{seed}"
     work.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
@@ -32,6 +32,7 @@ __all__ = ["FUSION_GRID", "CalibrationError", "Calibrator", "GaussianStatistics"
 # Weights of the class logit and of the latent distance; the single maps are among them, so that the best of the grid
 # is never below its best part on the images that chose it.
 FUSION_GRID = ((1.0, 0.0), (1.0, 0.2), (1.0, 0.5), (0.5, 1.0), (0.0, 1.0))
+FEATURES = "unit length"  # of `stacked_features`: statistics of other features have the same shapes
 LEVELS = (0.5, 0.9, 0.99, 0.995, 0.999, 0.9999)
 _SAMPLE = 4096  # positions kept of a held-out image
 _PRIOR_IMAGES = 5.0  # a position counts as if it had been average in so many more images
@@ -158,7 +159,8 @@ class Calibrator:
         model = half_precision_bytes(self.localizer, settings=self.settings)
         report["model_sha256"] = hashlib.sha256(model).hexdigest()
         write_atomic(self.model_path, model)
-        write_atomic(self.path, save({name: t.contiguous().cpu() for name, t in _buffers(self.localizer).items()}))
+        own = {name: tensor.contiguous().cpu() for name, tensor in _buffers(self.localizer).items()}
+        write_atomic(self.path, save(own, metadata={"features": FEATURES}))
         write_atomic(self.path.with_suffix(".json"), json.dumps(report, indent=2).encode())
         return report
 
@@ -274,8 +276,15 @@ def load_calibration(localizer: CAVGALocalizer, path: str | Path) -> None:
         raise CalibrationError(f"calibration {path} does not exist: make it with `python -m monai_cavga calibrate`")
     try:
         state = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            features = (file.metadata() or {}).get("features")
     except (SafetensorError, OSError) as error:
         raise CalibrationError(f"calibration {path} cannot be read: make it again") from error
+    if features != FEATURES:
+        raise CalibrationError(
+            f"calibration {path} is of features {features!r}, expected {FEATURES!r}: it was made by another version; "
+            "make it again with `python -m monai_cavga calibrate`"
+        )
     own = _buffers(localizer)
     for name, buffer in own.items():
         fits = name in state and state[name].shape == buffer.shape

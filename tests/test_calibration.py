@@ -29,6 +29,8 @@ HEIGHT, WIDTH = 64, 96
 RATE = 0.05
 SETTINGS = {"head": "pyramid", "size": (HEIGHT, WIDTH), "seed": 3}
 
+METADATA = {"features": "unit length"}
+
 
 # --- loaders in memory ---
 
@@ -337,7 +339,7 @@ def test_a_distance_without_weight_is_left_out_of_the_fused_map(
     made: Made, tmp_path: Path, weight: tuple[float, float], uses: bool
 ) -> None:
     path = tmp_path / "calibration.safetensors"
-    save_file({**load_file(made.path), "weight": torch.tensor(weight)}, path)
+    save_file({**load_file(made.path), "weight": torch.tensor(weight)}, path, metadata=METADATA)
     localizer = made.localizer
     image = draw(items(50, 1)[0])["image"][None]
     try:
@@ -365,6 +367,14 @@ def test_a_damaged_calibration(tmp_path: Path) -> None:
         load_calibration(network(), path)
 
 
+@pytest.mark.parametrize("metadata", [None, {"features": "plain"}])
+def test_a_calibration_of_other_features(made: Made, tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    path = tmp_path / "c.safetensors"
+    save_file(load_file(made.path), path, metadata=metadata)
+    with pytest.raises(CalibrationError, match=r"is of features .*, expected 'unit length'.*make it again"):
+        load_calibration(made.localizer, path)
+
+
 @pytest.mark.parametrize("name", ["centre", "scale", "weight", "threshold", "mean", "whitening"])
 @pytest.mark.parametrize("change", ["missing", "shape"])
 def test_a_calibration_of_another_network(made: Made, tmp_path: Path, name: str, change: str) -> None:
@@ -372,7 +382,7 @@ def test_a_calibration_of_another_network(made: Made, tmp_path: Path, name: str,
     shape = tuple(state.pop(name).shape)
     if change == "shape":
         state[name] = torch.zeros(5, 5, 5)
-    save_file(state, path)
+    save_file(state, path, metadata=METADATA)
     got = "nothing" if change == "missing" else r"shape \(5, 5, 5\)"
     expected = str(shape).replace("(", r"\(").replace(")", r"\)")
     with pytest.raises(
