@@ -61,6 +61,7 @@ class build_with_pth(build):  # noqa: N801
     sub_commands = [*build.sub_commands, ("build_pth", None)]  # noqa: RUF012
 
 
+VIDEO = ["av>=16"]
 ONNX = ["onnx", "onnxscript", "onnxruntime"]
 
 setup(
@@ -106,6 +107,7 @@ setup(
         "dicom": ["highdicom", "pynetdicom", "dicomweb-client"],
         "onnx": ONNX,
         "ray": ["ray[default]"],
-        "dev": ["pytest", "ruff", "mypy", "captum", "scikit-learn", "jsonschema", "nbmake", *ONNX],
+        "video": VIDEO,
+        "dev": ["pytest", "ruff", "mypy", "captum", "scikit-learn", "jsonschema", "nbmake", *VIDEO, *ONNX],
     },
 )

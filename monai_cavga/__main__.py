@@ -103,12 +103,24 @@ def _make_parser() -> argparse.ArgumentParser:
 
     phantoms = commands.add_parser(
         "phantoms",
-        help="write synthetic fundus photographs in LAG's layout",
-        description="Write seeded synthetic fundus photographs with lesion masks, in LAG's layout, to try a bundle on.",
+        help="write synthetic images in a data set's layout",
+        description="Write seeded synthetic images to try a bundle on: fundus photographs with lesion masks in LAG's "
+        "layout, simple shapes of four classes in MNIST's, "
+        "or surveillance clips with a rolling disc in ShanghaiTech Campus's.",
         allow_abbrev=False,
     )
     phantoms.add_argument("folder", metavar="DIR", type=Path, help="where to write")
-    for option, kind, text in (("normal", int, "normal images"), ("anomalous", int, "images with lesions")):
+    phantoms.add_argument(
+        "--kind", choices=("eyes", "shapes", "mstc"), default="eyes", help="what to paint (default: eyes)"
+    )
+    for option, kind, text in (
+        ("normal", int, "normal images; of shapes training images of each class, of mstc training clips of each scene"),
+        (
+            "anomalous",
+            int,
+            "images with lesions; of shapes test images of each class, of mstc test clips of each scene",
+        ),
+    ):
         phantoms.add_argument(f"--{option}", metavar="N", type=kind, default=argparse.SUPPRESS, help=text)
     phantoms.add_argument("--seed", metavar="S", type=int, default=argparse.SUPPRESS, help="seed of all images")
     phantoms.add_argument(
@@ -162,14 +174,19 @@ def parse_value(text: str) -> Any:
 
 
 def _phantoms(args: argparse.Namespace, _: Sequence[str]) -> int:
-    from monai_cavga.data.phantoms import write_phantoms
+    from monai_cavga.data import write_campus, write_phantoms, write_shapes
 
     options = {name: getattr(args, name) for name in ("normal", "anomalous", "seed") if hasattr(args, name)}
     if hasattr(args, "size"):
         options["size"] = tuple(args.size)
-    write_phantoms(args.folder, **options)
+    write, bundle = {
+        "eyes": (write_phantoms, "lag"),
+        "shapes": (write_shapes, "one_class"),
+        "mstc": (write_campus, "mstc"),
+    }[args.kind]
+    write(args.folder, **options)
     print(f"phantoms in {args.folder}; train on them: ", end="")
-    print(f"python -m monai_cavga run training --config bundles/lag --dataset_dir {args.folder}")
+    print(f"python -m monai_cavga run training --config bundles/{bundle} --dataset_dir {args.folder}")
     return 0
 
 

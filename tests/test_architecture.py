@@ -16,6 +16,7 @@ ALLOWED = {
     "data": set(),
     "metrics": set(),
     "calibration": {"handlers", "metrics", "networks"},
+    "latent_fit": {"calibration", "networks"},
     "transforms": {"data", "metrics"},
     "networks": {"attention"},
     "losses": {"attention"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from monai_cavga.calibration import CalibrationError, GaussianStatistics
@@ -43,7 +44,8 @@ def test_in_parts_it_is_the_same() -> None:
 def test_training_vectors_are_white() -> None:
     """Mean 0, covariance 1; so the distance of `LatentDistance` has a mean square of 1."""
     values = torch.from_numpy(vectors()).float()
-    mean, whitening = fitted(vectors())
+    values = torch.cat([F.normalize(part, dim=1) for part in (values[:, :4], values[:, 4:])], dim=1)  # as features are
+    mean, whitening = fitted(values.numpy())
     white = (values - mean) @ whitening.T
     torch.testing.assert_close(white.mean(dim=0), torch.zeros(6), rtol=0, atol=1e-3)
     torch.testing.assert_close(white.T @ white / len(white), torch.eye(6), rtol=0, atol=0.02)

@@ -167,6 +167,23 @@ def test_phantoms_then_check_data(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert images == ["non_glaucoma"] * 6 + ["suspicious_glaucoma"] * 2
 
 
+def test_phantoms_of_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "shapes"
+    assert main(["phantoms", str(folder), "--kind", "shapes", "--normal", "10", "--anomalous", "2"]) == 0
+    assert f"--config bundles/one_class --dataset_dir {folder}" in capsys.readouterr().out
+    assert main(["check-data", str(folder)]) == 0
+    assert "test, normal class 0: 2 normal, 6 anomalous" in capsys.readouterr().out
+
+
+def test_phantoms_of_surveillance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "campus"
+    options = ["--normal", "3", "--anomalous", "1", "--size", "64", "96"]
+    assert main(["phantoms", str(folder), "--kind", "mstc", *options]) == 0
+    assert f"--config bundles/mstc --dataset_dir {folder}" in capsys.readouterr().out
+    assert main(["check-data", str(folder)]) == 0
+    assert "test: 4 normal, 8 anomalous (8 with masks)" in capsys.readouterr().out
+
+
 def test_check_data_of_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-data", str(tmp_path)]) == 1
     assert "no data set that this software knows" in capsys.readouterr().out

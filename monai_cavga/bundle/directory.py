@@ -22,7 +22,13 @@ RUN_FILES: Mapping[str, tuple[str, ...]] = {
     "synthetic_evaluating": ("synthetic.json", "evaluate.json", "synthetic_evaluate.json"),
     "calibrating": ("synthetic.json", "calibrate.json"),
 }
-_DATA_SETS: tuple[Literal["lag", "idrid", "mvtad"], ...] = ("lag", "idrid", "mvtad")  # words of a bundle's name
+_NAMED: Mapping[str, Literal["mnist", "cifar10"]] = {  # value of the key `dataset_name`
+    "mnist": "mnist",
+    "fashion_mnist": "mnist",
+    "cifar10": "cifar10",
+}
+# words of a bundle's name
+_DATA_SETS: tuple[Literal["lag", "idrid", "mvtad", "mstc"], ...] = ("lag", "idrid", "mvtad", "mstc")
 WORKFLOW_ARGUMENTS = (
     "config_file",
     "meta_file",
@@ -153,7 +159,7 @@ def data_problem(config: Mapping[str, Any], dataset_dir: object, *, folder: Path
         config: the merged config.
         dataset_dir: the override, or None to take the config's. Anything but a plain string (an expression, a
             reference, an id that the config lacks) is not looked at.
-        folder: the bundle; its name ("lag", "my-idrid") tells the data set.
+        folder: the bundle; its name ("lag", "my-idrid") tells the data set where ``dataset_name`` does not.
         run_id: "inference" reads any folder of images, the others a data set.
     """
     value = config.get("dataset_dir") if dataset_dir is None else dataset_dir
@@ -164,7 +170,8 @@ def data_problem(config: Mapping[str, Any], dataset_dir: object, *, folder: Path
     if run_id == "inference":
         return f"no images in {str(value)!r}: pass --dataset_dir DIR, a folder of images"
     words = re.split("[^a-z0-9]+", folder.resolve().name.lower())
-    kind = next((kind for kind in _DATA_SETS if kind in words), None)
+    named = next((kind for kind in _DATA_SETS if kind in words), None)
+    kind = _NAMED.get(str(config.get("dataset_name"))) or named
     if kind is None:
         return f"no data set in {str(value)!r}: pass --dataset_dir DIR"
     from monai_cavga.data import missing_data_message

@@ -1,6 +1,7 @@
 """Data sets and how they are read: LAG, IDRiD, MVTec AD, UCSD Ped2, phantoms, resumable order.
 
-Importing this package loads neither torch nor MONAI; ``ResumableSampler`` and ``SeededDataset`` load torch when used.
+Importing this package loads neither torch nor MONAI; ``InMemoryDataset``, ``ResumableSampler`` and ``SeededDataset``
+load torch when used.
 """
 
 from __future__ import annotations
@@ -8,15 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from monai_cavga.data.check import DataReport, check_data
+from monai_cavga.data.errors import ImageReadError
 from monai_cavga.data.folder import folder_items
 from monai_cavga.data.idrid import idrid_items
 from monai_cavga.data.lag import lag_items
 from monai_cavga.data.layout import DatasetNotFoundError, Item, missing_data_message
+from monai_cavga.data.mstc import mstc_items
 from monai_cavga.data.mvtad import mvtad_items
+from monai_cavga.data.one_class import one_class_items
 from monai_cavga.data.ped2 import ped2_items
+from monai_cavga.data.phantom_campus import write_campus
+from monai_cavga.data.phantom_shapes import write_shapes
 from monai_cavga.data.phantoms import phantom, write_phantoms
 from monai_cavga.data.read import (
-    ImageReadError,
     image_size,
     join_mask_files,
     read_image,
@@ -25,12 +30,14 @@ from monai_cavga.data.read import (
 )
 
 if TYPE_CHECKING:
+    from monai_cavga.data.in_memory import InMemoryDataset
     from monai_cavga.data.resumable import ResumableSampler, SeededDataset
 
 __all__ = [
     "DataReport",
     "DatasetNotFoundError",
     "ImageReadError",
+    "InMemoryDataset",
     "Item",
     "ResumableSampler",
     "SeededDataset",
@@ -41,18 +48,26 @@ __all__ = [
     "join_mask_files",
     "lag_items",
     "missing_data_message",
+    "mstc_items",
     "mvtad_items",
+    "one_class_items",
     "ped2_items",
     "phantom",
     "read_image",
     "read_mask",
     "split_mask_files",
+    "write_campus",
     "write_phantoms",
+    "write_shapes",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import the torch classes on first use (PEP 562)."""
+    if name == "InMemoryDataset":
+        from monai_cavga.data.in_memory import InMemoryDataset
+
+        return InMemoryDataset
     if name in ("ResumableSampler", "SeededDataset"):
         from monai_cavga.data import resumable
 

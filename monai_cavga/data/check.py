@@ -8,16 +8,28 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from tqdm import tqdm
 
-from monai_cavga.data import idrid, lag, mvtad, ped2
-from monai_cavga.data.layout import SECTIONS, DatasetName, Item, images_in, missing_data_message
-from monai_cavga.data.read import ImageReadError, image_size, split_mask_files
+from monai_cavga.data import idrid, lag, mstc, mvtad, one_class, ped2
+from monai_cavga.data.clips import VideoSupportError
+from monai_cavga.data.errors import ImageReadError
+from monai_cavga.data.layout import (
+    SECTIONS,
+    DatasetName,
+    DatasetNotFoundError,
+    Item,
+    images_in,
+    missing_data_message,
+    natural_key,
+)
+from monai_cavga.data.one_class import OneClassName
+from monai_cavga.data.read import image_size, split_mask_files
 
-Kind = Literal[DatasetName, "unknown"]
-Reader = Callable[[], list[Item]]
+Kind = Literal[DatasetName, OneClassName, "unknown"]
+Reader = Callable[[], Sequence[Item]]
+_EVERY = 5  # frame of a film clip that is looked at; clips are decoded from one to the next all the same
 _SHOWN = 20  # problems of one report that are printed
 
 
@@ -60,6 +72,11 @@ _TITLES: dict[Kind, str] = {
     "idrid": "IDRiD layout",
     "mvtad": "MVTec AD layout",
     "ped2": "UCSD Ped2 layout",
+    "mstc": "ShanghaiTech Campus layout",
+    "mnist": "MNIST's layout (or Fashion-MNIST's, which is the same)",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "folder": "images in folders of classes",
     "unknown": "no data set that this software knows",
 }
 
@@ -102,10 +119,17 @@ def _kind(root: Path) -> Kind:
         return "idrid"
     if mvtad.mvtad_categories(root):
         return "mvtad"
-    return "ped2" if ped2.is_ped2(root) else "unknown"
+    if mstc.is_mstc(root):
+        return "mstc"
+    if ped2.is_ped2(root):
+        return "ped2"
+    try:
+        return one_class.one_class_kind(root) or "unknown"
+    except ImageReadError:  # a damaged archive, which its description names
+        return "folder"
 
 
-def _sections(root: Path, kind: DatasetName) -> dict[str, Reader]:
+def _sections(root: Path, kind: Kind) -> dict[str, Reader]:
     """The sections of the default protocol, of each category where there are several."""
     if kind == "mvtad":
         return {
@@ -113,11 +137,16 @@ def _sections(root: Path, kind: DatasetName) -> dict[str, Reader]:
             for category in mvtad.mvtad_categories(root)
             for section in SECTIONS
         }
+    if kind == "mstc":
+        return {section: partial(mstc.mstc_items, root, section) for section in SECTIONS}
+    if kind in get_args(OneClassName):
+        listed = partial(one_class.one_class_items, root, dataset=cast(OneClassName, kind), normal_class=0)
+        return {f"{section}, normal class 0": partial(listed, section) for section in SECTIONS}
     read = {"lag": lag.lag_items, "idrid": idrid.idrid_items, "ped2": ped2.ped2_items}[kind]
     return {section: partial(read, root, section) for section in SECTIONS}
 
 
-def _readers(root: Path, kind: DatasetName) -> list[Reader]:
+def _readers(root: Path, kind: Kind) -> list[Reader]:
     """What lists every image of the data set, whether a section uses it or not."""
     if kind == "lag":
         return [lambda: list(chain.from_iterable(lag.read_layout(root)))]
@@ -125,16 +154,22 @@ def _readers(root: Path, kind: DatasetName) -> list[Reader]:
         folders = [(mvtad.category_folder(root, category), category) for category in mvtad.mvtad_categories(root)]
         readers = (mvtad.normal_items, mvtad.anomalous_items)
         return [partial(reader, *folder) for folder in folders for reader in readers]
+    if kind in get_args(OneClassName):
+        listed = partial(one_class.subset_items, root, dataset=cast(OneClassName, kind))
+        return [partial(listed, subset) for subset in get_args(one_class.Subset)]
     subsets: tuple[Literal["training", "test"], ...] = ("training", "test")
     if kind == "ped2":
         return [partial(ped2.frame_items, root, subset) for subset in subsets]
+    if kind == "mstc":  # clip by clip, so that one that cannot be read hides no other
+        films = [partial(mstc.training_items, clip, every=_EVERY) for clip in _clips(root, "training")]
+        return [*films, *(partial(mstc.test_items, clip, every=_EVERY) for clip in _clips(root, "test"))]
     return [partial(read, root, s) for read in (idrid.segmentation_items, idrid.grading_items) for s in subsets]
 
 
-def _read(report: DataReport, reader: Reader) -> list[Item]:
+def _read(report: DataReport, reader: Reader) -> Sequence[Item]:
     try:
         return reader()
-    except (ValueError, OSError) as err:
+    except (ValueError, OSError, VideoSupportError) as err:
         _add_once(report, str(err))
         return []
 
@@ -208,11 +243,37 @@ def _describe_ped2(report: DataReport, root: Path) -> None:
     report.notes.append("labels are by frame, there are no pixel labels")
 
 
-_DESCRIBE: dict[DatasetName, Callable[[DataReport, Path], None]] = {
+def _clips(root: Path, subset: mstc.Subset) -> list[mstc.Clip]:
+    try:
+        return mstc.list_clips(root, subset)
+    except DatasetNotFoundError:  # the section says so
+        return []
+
+
+def _describe_mstc(report: DataReport, root: Path) -> None:
+    for subset in get_args(mstc.Subset):
+        for clip in _clips(root, subset):
+            scene = f"{subset} clips of scene {clip.scene}"
+            report.counts[scene] = report.counts.get(scene, 0) + 1
+    report.notes.append(f"images are frames 0, {_EVERY}, {2 * _EVERY} and so on of each clip, the paper's mSTC")
+
+
+def _describe_classes(report: DataReport, root: Path) -> None:
+    for subset in get_args(one_class.Subset):
+        for each in one_class.class_images(root, subset, dataset=cast(OneClassName, report.kind)):
+            key = f"{subset}/{each.class_name}"
+            report.counts[key] = report.counts.get(key, 0) + 1
+    report.counts = dict(sorted(report.counts.items(), key=lambda each: natural_key(each[0])))
+    report.notes.append("each class in turn counts as normal; there are no pixel labels")
+
+
+_DESCRIBE: dict[Kind, Callable[[DataReport, Path], None]] = {
+    **dict.fromkeys(get_args(OneClassName), _describe_classes),
     "lag": _describe_lag,
     "idrid": _describe_idrid,
     "mvtad": _describe_mvtad,
     "ped2": _describe_ped2,
+    "mstc": _describe_mstc,
 }
 
 

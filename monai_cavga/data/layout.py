@@ -13,7 +13,7 @@ from typing import Literal, TypedDict
 from monai_cavga.data.read import SUFFIXES
 
 Section = Literal["training", "validation", "test"]
-DatasetName = Literal["lag", "idrid", "mvtad", "ped2"]
+DatasetName = Literal["lag", "idrid", "mvtad", "ped2", "mstc", "mnist", "cifar10"]
 Labelled = float | Sequence[str]  # how many anomalous images have a label, which fraction, or their names
 SECTIONS: tuple[Section, ...] = ("training", "validation", "test")
 
@@ -38,6 +38,21 @@ _SOURCES: dict[DatasetName, tuple[str, str, str]] = {
         "{Train,Test} or {training,testing}/frames with frame_labels.csv",
         "http://www.svcl.ucsd.edu/projects/anomaly/dataset.htm",
     ),
+    "mstc": (
+        "ShanghaiTech Campus",
+        "training/{videos,frames} and testing/{frames,test_frame_mask,test_pixel_mask}",
+        "https://svip-lab.github.io/dataset/campus_dataset.html",
+    ),
+    "mnist": (
+        "MNIST or Fashion-MNIST",
+        "{train,t10k}-{images-idx3,labels-idx1}-ubyte, plain or .gz",
+        "http://yann.lecun.com/exdb/mnist or https://github.com/zalandoresearch/fashion-mnist",
+    ),
+    "cifar10": (
+        "CIFAR-10",
+        "the binary version (*_batch*.bin) or images {train,test}/<class>/*, in folders or one .tar",
+        "https://www.cs.toronto.edu/~kriz/cifar.html",
+    ),
 }
 
 
@@ -58,9 +73,11 @@ def missing_data_message(kind: DatasetName, dataset_dir: str | os.PathLike[str])
     """One line: which data set is not there, where its owners give it out, and how to make phantoms instead."""
     name, layout, source = _SOURCES[kind]
     folder = os.fspath(dataset_dir)
+    other = {"mnist": "shapes (MNIST's layout)", "cifar10": "shapes (MNIST's layout)", "mstc": "mstc"}.get(kind)
+    phantoms = f"DIR --kind {other}" if other else "DIR (LAG's layout)"
     return (
         f"no {name} in {folder!r}: expected {layout}; get it from {source}, "
-        "or try synthetic images: python -m monai_cavga phantoms DIR (LAG's layout)"
+        f"or try synthetic images: python -m monai_cavga phantoms {phantoms}"
     )
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -90,29 +91,46 @@ def write_phantoms(
     if normal < 1 or anomalous < 1:
         raise ValueError(f"normal is {normal} and anomalous {anomalous}, expected at least 1 each: ask for more")
     _check_size(size)
-    target = Path(root) / PART
     record = {"normal": normal, "anomalous": anomalous, "size": list(size), "seed": seed, "version": 1}
+
+    def write(folder: Path) -> None:
+        _write(folder, normal=normal, anomalous=anomalous, size=size, seed=seed, progress=progress)
+
+    write_folder(Path(root) / PART, record, write)
+    return Path(root)
+
+
+def write_folder(target: Path, record: dict[str, object], write: Callable[[Path], None]) -> None:
+    """Write a folder of phantoms so that it appears complete or not at all; nothing is done where it is already.
+
+    Args:
+        target: the folder; one with other phantoms is replaced.
+        record: what makes these phantoms, kept in the folder.
+        write: fills an empty folder.
+
+    Raises:
+        FileExistsError: if ``target`` holds something that is not phantoms.
+    """
     if target.exists():
         if not (target / RECORD).is_file():
             raise FileExistsError(f"{target} exists and holds no phantoms, expected a new folder: choose another one")
         if json.loads((target / RECORD).read_text()) == record:
-            return Path(root)
-    Path(root).mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=".phantoms-", dir=root))
+            return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=".phantoms-", dir=target.parent))
     try:
-        _write(made, record, normal=normal, anomalous=anomalous, size=size, seed=seed, progress=progress)
+        write(made)
+        (made / RECORD).write_text(json.dumps(record) + "\n")
         made.chmod(0o755)  # mkdtemp makes private folders
         if target.exists():
             shutil.rmtree(target)
         made.replace(target)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    return Path(root)
 
 
 def _write(
     folder: Path,
-    record: dict[str, object],
     *,
     normal: int,
     anomalous: int,
@@ -133,4 +151,3 @@ def _write(
         Image.fromarray(picture).save(target, quality=95, subsampling=0)
         if lesions:
             Image.fromarray(mask * np.uint8(255)).save(masks / f"{stem}.png")
-    (folder / RECORD).write_text(json.dumps(record) + "\n")

@@ -9,12 +9,16 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from io import BytesIO
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, TiffImagePlugin
+
+from monai_cavga.data.errors import ImageReadError, check_file, read_error
+from monai_cavga.data.frames import frame_of, open_frame
+from monai_cavga.data.packed import packed_image
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -23,10 +27,6 @@ MAX_PIXELS = 89_478_485
 
 _EXPECTED = "a PNG, JPEG, BMP or TIFF image"
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
-
-
-class ImageReadError(ValueError):
-    """An image file that cannot be used; the text names the file, what was got, what is expected and the remedy."""
 
 
 def read_image(
@@ -44,7 +44,7 @@ def read_image(
     - floating-point TIFF is taken as it is, so it must be finite and in [0, 1].
 
     Args:
-        path: the file.
+        path: the file, or one frame of a film clip, such as ``01_001.avi#frame=25`` (`monai_cavga.data.frames`).
         channels: 3 for RGB, 1 for grey.
         max_pixels: height times width above which the file is refused before it is decoded.
 
@@ -82,7 +82,8 @@ def read_mask(
     (luminance 0.3 and 0.1) count as fully as white ones.
 
     Args:
-        path: the file, of any kind that :func:`read_image` reads.
+        path: the file, of any kind that :func:`read_image` reads, or one plane of a stack of masks, such as
+            ``01_0014.npy#frame=25``, in which everything but 0 is anomalous.
         level: fraction of full scale, in (0, 1].
         max_pixels: height times width above which the file is refused before it is decoded.
 
@@ -135,17 +136,25 @@ def split_mask_files(mask_files: str) -> list[str]:
 
 
 def _error(path: str | os.PathLike[str], *, got: str, expected: str = _EXPECTED, remedy: str) -> ImageReadError:
-    return ImageReadError(f"cannot read image {os.fspath(path)}: got {got}, expected {expected}: {remedy}")
+    return read_error(path, got=got, expected=expected, remedy=remedy)
 
 
 def _open(path: str | os.PathLike[str], max_pixels: int) -> Image.Image:
     """Open, size-check, decode and turn upright; any failure becomes an :class:`ImageReadError`."""
-    if not Path(path).is_file():
-        raise _error(path, got="no such file", remedy="check the path")
-    if Path(path).stat().st_size == 0:
-        raise _error(path, got="an empty file (0 bytes)", remedy="copy the file again from its source")
+    packed = packed_image(path, max_pixels=max_pixels)
+    if packed is not None:
+        return packed if isinstance(packed, Image.Image) else _decode(path, packed, max_pixels)
+    frame = frame_of(path)
+    if frame is not None:
+        return open_frame(frame, max_pixels=max_pixels)
+    check_file(path, expected=_EXPECTED)
+    return _decode(path, path, max_pixels)
+
+
+def _decode(path: str | os.PathLike[str], source: str | os.PathLike[str] | BytesIO, max_pixels: int) -> Image.Image:
+    """The image of a file or of its bytes; ``path`` names it."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(source, formats=FORMATS) as image:
             pixels = math.prod(image.size)
             if pixels > max_pixels:
                 raise Image.DecompressionBombError(f"{image.height} x {image.width} pixels")

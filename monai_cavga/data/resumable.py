@@ -117,7 +117,7 @@ class ResumableSampler(Sampler[int]):
 
     def _order(self) -> list[int]:
         """The codes of this rank's whole epoch."""
-        random = np.random.RandomState(_words(self.seed, self.epoch))  # its stream is frozen across numpy versions
+        random = np.random.RandomState(seed_words(self.seed, self.epoch))  # its stream is frozen across numpy versions
         normal = self._normal[random.permutation(len(self._normal))]
         codes = self._share(self.epoch * self.num_items + normal)
         if not self._draws:
@@ -193,10 +193,10 @@ class SeededDataset(Dataset[Any]):
                 f"code is {encoded}, expected epoch * {len(self)} + index: negative indices mean nothing here"
             )
         draw, index = divmod(int(encoded), len(self))
-        self.dataset.transform.set_random_state(seed=int(_words(self.seed, draw, index)[0]))
+        self.dataset.transform.set_random_state(seed=int(seed_words(self.seed, draw, index)[0]))
         return self.dataset[index]
 
 
-def _words(*key: int) -> npt.NDArray[np.uint32]:
+def seed_words(*key: int) -> npt.NDArray[np.uint32]:
     """Four 32-bit words from whole numbers; numpy promises that they stay the same in all its versions."""
     return np.random.SeedSequence([value % 2**64 for value in key]).generate_state(4).astype(np.uint32)

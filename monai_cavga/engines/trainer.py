@@ -57,8 +57,9 @@ class CAVGATrainer(Trainer):
         train_handlers: handlers with ``attach(engine)``.
 
     Raises:
-        ValueError: if ``max_epochs`` is below 1, the network has neither decoder nor classifier, or the loader's data list has anomalous images and the network no
-            classifier to tell them from normal ones, or a classifier and no anomalous image.
+        ValueError: if ``max_epochs`` is below 1, the network has neither decoder nor classifier, or the
+            loader's data list has anomalous images and the network no classifier to tell them from normal ones, or a
+            classifier and no anomalous image.
     """
 
     def __init__(
@@ -196,8 +197,8 @@ def _check_trainable(network: nn.Module) -> None:
     parts = ("decoder", "classifier", "pyramid_classifier")
     if hasattr(bare, "decoder") and all(getattr(bare, part, None) is None for part in parts):
         raise ValueError(
-            "the network has neither decoder nor classifier, so that nothing is to train: build it with decoder=True or "
-            "a head, or calibrate its latent distance without training"
+            "the network has neither decoder nor classifier, so that nothing is to train: build it with decoder=True "
+            "or a head, or calibrate its latent distance without training"
         )
 
 

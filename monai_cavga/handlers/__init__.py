@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monai_cavga.handlers.best_model import BestModelHandler
+from monai_cavga.handlers.image_report import ImageReportHandler
 from monai_cavga.handlers.images import LocalisationHandler, PanelHandler, TensorBoardPanelHandler
 from monai_cavga.handlers.page import Card, PageHandler, make_card, write_page
 from monai_cavga.handlers.report import ReportHandler
@@ -13,6 +14,7 @@ __all__ = [
     "BestModelHandler",
     "Card",
     "CosineScheduleHandler",
+    "ImageReportHandler",
     "LocalisationHandler",
     "PageHandler",
     "PanelHandler",

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-def image_score(anomaly_map: Tensor, *, fov: Tensor | None = None, quantile: float = 0.995) -> float:
+def image_score(anomaly_map: Tensor, *, fov: Tensor | None = None, quantile: float | None = 0.995) -> float:
     """Score of an image: a high quantile of its anomaly map inside the field of view. The mask plays no part.
 
     The paper takes "the pixel-wise difference" as the score and does not say how it becomes one number; a quantile
@@ -35,7 +35,7 @@ def image_score(anomaly_map: Tensor, *, fov: Tensor | None = None, quantile: flo
     Args:
         anomaly_map: ``(1, H, W)`` (any shape), float, any range; higher = more anomalous.
         fov: same shape; above 0 inside the field of view. ``None`` = everywhere.
-        quantile: in [0, 1], interpolated linearly.
+        quantile: in [0, 1], interpolated linearly. ``None`` = the mean, for anomalies that fill the image.
 
     Returns:
         In the range of ``anomaly_map``; higher = more anomalous.
@@ -44,6 +44,8 @@ def image_score(anomaly_map: Tensor, *, fov: Tensor | None = None, quantile: flo
         ValueError: if ``quantile`` is outside [0, 1], the shapes differ, no pixel is inside, or one inside is
             not finite.
     """
+    if quantile is None:
+        return float(_inside(anomaly_map, fov).mean(dtype=np.float64))
     if not 0 <= quantile <= 1:
         raise ValueError(f"quantile is {quantile}, expected 0 to 1, e.g. 0.995")
     return float(np.quantile(_inside(anomaly_map, fov), quantile))

@@ -264,15 +264,16 @@ class CAVGA(nn.Module):
 
         ``"attention"``: ``1 - A`` for CAVGA_u, ``A^{c_a}`` for CAVGA_w (Sec. 3), bilinear from the latent's size.
         ``"residual"``: ``|x - x^|``, the mean over channels. ``"class"``: C's probability of the anomalous class at
-        every position, of the pyramid head. ``"reconstruction"`` is no map of anomalies but ``x^`` itself, for
-        pictures: as many channels as the image. All use ``z = mu``.
+        every position, of the pyramid head. ``"kl"`` (ours): the KL divergence of the posterior from N(0, 1) at every
+        position of the latent, in nats per channel, 0 or more without an upper end. ``"reconstruction"`` is no map of
+        anomalies but ``x^`` itself, for pictures: as many channels as the image. All use ``z = mu``.
 
         Args:
             image: ``(B, C, H, W)``, float in [0, 1].
             names: maps in the order wanted.
 
         Returns:
-            ``(B, K, H, W)`` in [0, 1], one channel for each map.
+            ``(B, K, H, W)`` in [0, 1] but for ``"kl"``, one channel for each map.
 
         Raises:
             ValueError: for an unknown name, if the stride does not divide H and W, or if the network fits another size.
@@ -283,9 +284,9 @@ class CAVGA(nn.Module):
         """`anomaly_maps` from features that are there already."""
         features = pyramid[-1]
         decodes = "residual" in names or "reconstruction" in names
-        mean = features
-        if decodes or self.classifier is not None:
-            mean = self.moments(features)[0]
+        mean, log_variance = features, features
+        if decodes or self.classifier is not None or "kl" in names:
+            mean, log_variance = self.moments(features)
         reconstruction = image
         if decodes:
             reconstruction = torch.sigmoid(self.decode(mean))
@@ -297,7 +298,12 @@ class CAVGA(nn.Module):
             if name == "reconstruction":
                 maps.append(reconstruction)
                 continue
-            if name == "class":
+            if name == "kl":
+                nats = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1)
+                small = nats.mean(dim=1, keepdim=True)
+                if self.flat_latent:  # no positions
+                    small = small[:, :, None, None]
+            elif name == "class":
                 small = torch.sigmoid(self.class_logit(pyramid))
             elif name == "attention":
                 if self.pyramid_classifier is not None:
@@ -309,7 +315,7 @@ class CAVGA(nn.Module):
                     small = self.class_attention(features, mean)[:, 1:]
             else:
                 raise ValueError(
-                    f"map '{name}' is not known: choose from 'attention', 'residual', 'class', 'reconstruction'"
+                    f"map '{name}' is not known: choose from 'attention', 'residual', 'kl', 'class', 'reconstruction'"
                 )
             maps.append(F.interpolate(small, size=image.shape[-2:], mode="bilinear", align_corners=False))
         return torch.cat(maps, dim=1)

@@ -34,7 +34,7 @@ class CAVGALocalizer(nn.Module):
 
     def __init__(self, network: CAVGA, *, maps: Sequence[str] = ("attention", "residual")) -> None:
         super().__init__()
-        known = [*MAP_NAMES, "class", *CALIBRATED_MAPS]
+        known = [*MAP_NAMES, "kl", "class", *CALIBRATED_MAPS]
         unknown = [name for name in maps if name not in known]
         if unknown or not maps:
             raise ValueError(f"maps is {list(maps)}, expected some of {known}")
@@ -64,7 +64,7 @@ class CAVGALocalizer(nn.Module):
         return self.anomaly_maps(image, self.maps)
 
     def anomaly_maps(self, image: Tensor, names: list[str]) -> Tensor:
-        """As `CAVGA.anomaly_maps`, so that inferers take either; all are in [0, 1] but ``latent_distance``."""
+        """As `CAVGA.anomaly_maps`, for inferers to take either; in [0, 1] but ``latent_distance`` and ``kl``."""
         pyramid = self.network.pyramid(image)
         fused = "fused" in names
         logit, distance = image, image

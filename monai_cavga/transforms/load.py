@@ -63,6 +63,8 @@ def anomaly_mask(
 class LoadRGBd(MapTransform):
     """Replace image paths by ``MetaTensor`` images ``(C, H, W)``, float32, in [0, 1], rows as displayed.
 
+    A path may also name one image of a file of many, see `monai_cavga.data.packed`.
+
     The meta data (``filename_or_obj``, ``spatial_shape``) lets ``Resized``, ``Invertd`` and ``SaveImage`` work. To
     write such an array as PNG or JPEG give the writer
     ``SaveImage(...).set_options(write_kwargs={"reverse_indexing": False})``, or MONAI transposes it.

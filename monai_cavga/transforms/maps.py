@@ -53,7 +53,7 @@ class ImageScored(MapTransform):
         keys: the one map ``(1, H, W)`` that scores.
         score_key: where the number goes.
         fov_key: field of view ``(1, H, W)``; without it in the item every pixel counts.
-        quantile: in [0, 1], see `monai_cavga.metrics.image_score`.
+        quantile: in [0, 1], or None for the mean, see `monai_cavga.metrics.image_score`.
 
     Raises:
         ValueError: as `monai_cavga.metrics.image_score`, when called.
@@ -65,7 +65,7 @@ class ImageScored(MapTransform):
         *,
         score_key: str = "score",
         fov_key: str = "fov",
-        quantile: float = 0.995,
+        quantile: float | None = 0.995,
     ) -> None:
         super().__init__(keys)
         self.score_key = score_key
@@ -84,7 +84,7 @@ def source_maps(
     preprocessing: InvertibleTransform,
     names: Sequence[str] = ("attention", "residual"),
     *,
-    quantile: float = 0.995,
+    quantile: float | None = 0.995,
     mask_level: float = 0.5,
     turned: bool = False,
 ) -> Compose:
@@ -96,10 +96,10 @@ def source_maps(
     Args:
         preprocessing: the transform that made ``image`` and, where there is a field of view, ``fov`` of the item.
         names: the names that the inferer was given.
-        quantile: of the image score.
+        quantile: of the image score; None = the map's mean.
         mask_level: fraction of full scale from which a mask's pixel is anomalous.
-        turned: whether ``preprocessing`` turns or crops the image, not only resizes it: ``image`` is brought back too, for
-            display under its maps; what the network did not see is black.
+        turned: whether ``preprocessing`` turns or crops the image, not only resizes it: ``image`` is brought back too,
+            for display under its maps; what the network did not see is black.
     """
     back = [Invertd("image", transform=preprocessing, nearest_interp=False, to_tensor=True)] if turned else []
     return Compose(

@@ -13,15 +13,15 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ckpt_export, onnx_export, verify_metadata, verify_net_in_out
 from PIL import Image
-from trees import SIZE, write_idrid, write_lag, write_mvtad
+from trees import SIZE, write_idrid, write_lag, write_mstc, write_mvtad
 
 from monai_cavga.bundle import BundleDirectoryWorkflow
 from monai_cavga.losses.attention import attention_entropy_loss
 from monai_cavga.networks import CAVGA, CAVGALocalizer, WeightsError, load_model
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
-NAMES = ["lag", "idrid", "mvtad"]
-CHANNELS = {"lag": 3, "idrid": 3, "mvtad": 1}
+NAMES = ["lag", "idrid", "mvtad", "mstc"]
+CHANNELS = {"lag": 3, "idrid": 3, "mvtad": 1, "mstc": 3}
 TINY: dict[str, Any] = {"image_size": list(SIZE), "stages": 2, "latent_channels": 8}
 # The paper's network, whatever the bundle's inference is set to.
 INFERENCE = {**TINY, "head": "none", "decoder": True, "maps": ["attention", "residual"], "calibration_file": "none"}
@@ -60,7 +60,8 @@ def files(folder: Path) -> dict[str, str]:
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("data")
     mvtad = write_mvtad(root / "mvtad", normal=8)
-    return {"lag": write_lag(root / "lag"), "idrid": write_idrid(root / "idrid"), "mvtad": mvtad}
+    mstc = write_mstc(root / "mstc", clips=8)
+    return {"lag": write_lag(root / "lag"), "idrid": write_idrid(root / "idrid"), "mvtad": mvtad, "mstc": mstc}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -145,8 +146,8 @@ def test_evaluating_writes_report_panels_and_page(trained, data, tmp_path):
         assert 0 <= row["pixel_auroc"] <= 1
         assert 0 <= row["aupro"] <= 1
         assert 0 <= row["image_auroc"] <= 1
-    anomalous = {"lag": 4, "idrid": 4, "mvtad": 3}[name]
-    expected = {"normal": 3 if name == "mvtad" else 2, "anomalous": anomalous}
+    normal, anomalous = {"lag": (2, 4), "idrid": (2, 4), "mvtad": (3, 3), "mstc": (3, 3)}[name]
+    expected = {"normal": normal, "anomalous": anomalous}
     assert {key: report["n_images"][key] for key in expected} == expected
     lines = (tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1 + sum(expected.values())

@@ -114,6 +114,11 @@ def test_absent_folder(bundle: Path) -> None:
         ("lag", "training", ["LAG", "github.com/smilell/AG-CNN", "python -m monai_cavga phantoms", "--dataset_dir"]),
         ("my-idrid", "evaluating", ["IDRiD", "ieee-dataport.org", "python -m monai_cavga phantoms", "--dataset_dir"]),
         ("mvtad", "calibrating", ["MVTec AD", "www.mvtec.com", "python -m monai_cavga phantoms", "--dataset_dir"]),
+        (
+            "mstc",
+            "training",
+            ["ShanghaiTech", "svip-lab.github.io", "phantoms DIR --kind mstc", "--dataset_dir"],
+        ),
         ("flags", "training", ["no data set in", "--dataset_dir"]),
         ("lag", "inference", ["no images in", "--dataset_dir"]),
     ],
@@ -123,6 +128,15 @@ def test_absent_data_is_one_line(folder: str, run_id: str, parts: list[str], val
     line = data_problem({"dataset_dir": value}, None, folder=Path(folder), run_id=run_id)
     assert "\n" not in line
     assert all(part in line for part in [*parts, repr(value)])
+
+
+@pytest.mark.parametrize(("name", "part"), [("cifar10", "cs.toronto.edu"), ("fashion_mnist", "Fashion-MNIST")])
+def test_the_key_dataset_name_tells_the_data_set(name: str, part: str) -> None:
+    config = {"dataset_dir": "nowhere", "dataset_name": name}
+    line = data_problem(config, None, folder=Path("one_class"), run_id="training")
+    assert part in line
+    assert "phantoms DIR --kind shapes" in line
+    assert "no data set in" in data_problem({**config, "dataset_name": "folder"}, None, folder=Path("x"), run_id="y")
 
 
 @pytest.mark.parametrize("value", ["$@bundle_root + '/data'", "@elsewhere", "%train::data", None, 3])

@@ -12,7 +12,7 @@ import pytest
 from monai_cavga.bundle.directory import folder_problem
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
-NAMES = ("lag", "idrid", "mvtad")
+NAMES = ("lag", "idrid", "mvtad", "mstc", "one_class")
 # The files whose keys a run adds to those of the run that it evaluates or calibrates, and one of these keys.
 FILES = {
     "training": (("train.json",), "epochs"),

@@ -14,14 +14,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from test_bundles import BUNDLES, cause_of, run
 from test_config_files import load
-from trees import SIZE, write_idrid, write_mvtad
+from trees import SIZE, write_idrid, write_mstc, write_mvtad
 
 from monai_cavga.bundle import BundleDirectoryWorkflow
 from monai_cavga.calibration import load_calibration
 from monai_cavga.engines import TeacherMaskd
 from monai_cavga.networks import CAVGA, CAVGALocalizer, load_model
 
-NAMES = ["idrid", "mvtad"]
+NAMES = ["idrid", "mvtad", "mstc"]
 NETWORK: dict[str, Any] = {"image_size": list(SIZE), "stages": 2, "latent_channels": 8}
 TINY = {**NETWORK, "validation_fraction": 0.4, "batch_size": 2, "num_workers": 0}
 TRAINING = {
@@ -34,6 +34,15 @@ TRAINING = {
     "val_interval": 1,
 }
 MAPS = ["fused", "class", "latent_distance"]
+CONFIGS = [
+    "train.json",
+    "multi_gpu_train.json",
+    "synthetic.json",
+    "calibrate.json",
+    "evaluate.json",
+    "synthetic_evaluate.json",
+    "inference.json",
+]
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -49,7 +58,8 @@ def files(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("data")
-    return {"idrid": str(write_idrid(root / "idrid", normal=16)), "mvtad": str(write_mvtad(root / "mvtad"))}
+    trees = {"idrid": write_idrid(root / "idrid", normal=16), "mvtad": write_mvtad(root / "mvtad")}
+    return {name: str(folder) for name, folder in {**trees, "mstc": write_mstc(root / "mstc")}.items()}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -78,7 +88,7 @@ def test_training_and_calibration_leave_what_is_deployed(made):
     # hand: 16 normals, two fifths of them held out
     assert (calibration["n_fit"], calibration["n_normal"]) == (10, 6)
     assert calibration["settings"]["labelled"] == 0
-    kinds = {"idrid": {"lesions"}, "mvtad": {"defects"}}[name]
+    kinds = {"idrid": {"lesions"}, "mvtad": {"defects"}, "mstc": {"defects"}}[name]
     assert all(kinds <= row.keys() for row in calibration["validation"])
     stored = load_file(folder / "model.safetensors")
     assert {value.dtype for key, value in stored.items() if key.endswith("conv1.weight")} == {torch.float16}
@@ -136,7 +146,7 @@ def test_an_export_of_deployed_is_calibrated(made, tmp_path):
         calibration_file=str(folder / "calibration.safetensors"),
         **NETWORK,
     )
-    channels = {"idrid": 3, "mvtad": 1}[name]
+    channels = {"idrid": 3, "mvtad": 1, "mstc": 3}[name]
     network = CAVGA(in_channels=channels, stages=2, latent_channels=8, head="pyramid", decoder=False)
     localizer = CAVGALocalizer(network, maps=MAPS).eval()
     load_model(localizer, folder / "model.safetensors")
@@ -248,6 +258,9 @@ def test_a_supervision_that_is_not_what_it_is_called_is_refused(name, data, tmp_
     assert not (tmp_path / "state.pt").exists()
 
 
+CROP = "monai.transforms.CenterSpatialCropd"
+
+
 def without(node: Any, target: str) -> Any:
     """A config without the components of one target in its lists."""
     if isinstance(node, dict):
@@ -258,27 +271,17 @@ def without(node: Any, target: str) -> Any:
     return node
 
 
-@pytest.mark.parametrize(
-    "file",
-    [
-        "train.json",
-        "multi_gpu_train.json",
-        "synthetic.json",
-        "calibrate.json",
-        "evaluate.json",
-        "synthetic_evaluate.json",
-        "inference.json",
-    ],
-)
+@pytest.mark.parametrize("file", CONFIGS)
 def test_the_bundles_differ_in_what_is_declared_only(file):
-    """The data, its size, its anomalies and how long they are trained on; parts have no field of view."""
+    """The data, its size, its pose, its anomalies and how long they are trained on; parts have no field of view."""
     idrid = without(load("idrid", file), "monai_cavga.transforms.FieldOfViewd")
     idrid = json.loads(json.dumps(idrid).replace('"lesions"', '"defects"'))
-    mvtad = json.loads(
-        json.dumps(load("mvtad", file)).replace("monai_cavga.data.mvtad_items", "monai_cavga.data.idrid_items")
-    )
+    mvtad = without(without(load("mvtad", file), "monai_cavga.transforms.AlignObjectd"), CROP)
+    text = json.dumps(mvtad).replace("monai_cavga.data.mvtad_items", "monai_cavga.data.idrid_items")
+    mvtad = json.loads(text.replace("@object_size", "@image_size"))
+    pose = {"category", "align", "canvas", "turned", "object_size"}
     declared = {
-        "category",
+        *pose,
         "dataset_dir",
         "image_size",
         "in_channels",
@@ -291,9 +294,31 @@ def test_the_bundles_differ_in_what_is_declared_only(file):
     def plain(node: Any, dropped: set[str]) -> Any:
         if isinstance(node, dict):
             kept = {key: value for key, value in node.items() if key not in dropped}
-            if file == "train.json":  # of idrid: RGB, without an option for it
+            if file != "evaluate.json":  # idrid is RGB, without an option for it
                 kept = {key: value for key, value in kept.items() if value != "@in_channels"}
-            return {key: plain(value, {"category"}) for key, value in kept.items()}
+            return {key: plain(value, pose) for key, value in kept.items()}
         return [plain(each, dropped) for each in node] if isinstance(node, list) else node
 
     assert plain(mvtad, declared) == plain(idrid, declared)
+
+
+@pytest.mark.parametrize("file", CONFIGS)
+def test_the_bundle_of_frames_is_that_of_parts(file):
+    """Scene and step in place of the category, colour, a smaller image; no alignment, and nobody is upside down."""
+    mvtad, mstc = load("mvtad", file), load("mstc", file)
+    for target in ("monai_cavga.transforms.AlignObjectd", CROP):
+        mvtad = without(mvtad, target)
+    if file == "synthetic.json":
+        flips = [each for each in mvtad["train"]["preprocessing"]["transforms"] if each.get("spatial_axis") == 0]
+        mvtad["train"]["preprocessing"]["transforms"].remove(*flips)
+    text = json.dumps(mvtad).replace("monai_cavga.data.mvtad_items", "monai_cavga.data.mstc_items")
+    mvtad = json.loads(text.replace("@object_size", "@image_size"))
+    own = {"category", "scene", "every", "align", "canvas", "turned", "object_size"}
+    declared = own | {"dataset_dir", "image_size", "in_channels", "crop_size", "crop_reach"}
+
+    def plain(node: Any, dropped: set[str]) -> Any:
+        if isinstance(node, dict):
+            return {key: plain(value, own) for key, value in node.items() if key not in dropped}
+        return [plain(each, own) for each in node] if isinstance(node, list) else node
+
+    assert plain(mstc, declared) == plain(mvtad, declared)

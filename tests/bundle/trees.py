@@ -6,9 +6,11 @@ import csv
 from pathlib import Path
 
 import numpy as np
+from films import write_film
 from PIL import Image
 
 from monai_cavga.data import phantom, write_phantoms
+from monai_cavga.data.phantom_campus import campus_clip
 
 SIZE = (64, 96)
 
@@ -63,6 +65,25 @@ def write_mvtad(root: Path, *, category: str = "screw", normal: int = 16) -> Pat
         picture[bar] = 20
         _save(folder / "test" / "scratch" / f"{number:03d}.png", picture)
         _save(folder / "ground_truth" / "scratch" / f"{number:03d}_mask.png", 255 * bar.astype(np.uint8))
+    return root
+
+
+def write_mstc(root: Path, *, clips: int = 16) -> Path:
+    """ShanghaiTech Campus's layout, scene 1: training clips as films of one frame, test clips of six frames.
+
+    A film shows its frames as the first of a phantom clip; in the test clips the disc comes with the third frame.
+    """
+    for number in range(clips):
+        frames = campus_clip(number, 0, length=1, size=SIZE).frames
+        write_film(root / "training" / "videos" / f"01_{number + 1:03d}.avi", frames, codec="mjpeg")
+    for number in range(clips, clips + 3):
+        clip, name = campus_clip(number, 0, length=6, size=SIZE, anomalous=True), f"01_{number + 1:04d}"
+        for frame, picture in enumerate(clip.frames):
+            _save(root / "testing" / "frames" / name / f"{frame:03d}.jpg", picture)
+        for kind, values in (("pixel", clip.masks.transpose(1, 2, 0)), ("frame", clip.masks.any(axis=(1, 2)))):
+            path = root / "testing" / f"test_{kind}_mask" / f"{name}.npy"
+            path.parent.mkdir(exist_ok=True)
+            np.save(path, values)
     return root
 
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from films import numbered, write_film
 from PIL import Image
 
-from monai_cavga.data import check_data
+from monai_cavga.data import check_data, write_campus
+from monai_cavga.data.layout import DatasetName
 
 
 def test_complete_lag(make_lag: Callable[..., Path]) -> None:
@@ -100,6 +104,42 @@ def test_ped2(ped2_dir: Path) -> None:
     assert "003.tif: got UnidentifiedImageError" in problems[1]
 
 
+def test_mstc(tmp_path: Path) -> None:
+    root = write_campus(tmp_path, normal=3, anomalous=1, size=(64, 96))
+    shutil.rmtree(root / "shanghaitech/training/frames/01_003")
+    film = write_film(root / "shanghaitech/training/videos/01_003.avi", numbered(40))
+    report = check_data(root, progress=False)
+    assert report.ok
+    assert report.kind == "mstc"
+    assert report.counts["training clips of scene 1"] == 3
+    assert report.sections["test"] == "4 normal, 8 anomalous (8 with masks)"
+    film.write_bytes(b"no film")
+    (root / "shanghaitech/training/frames/02_001/010.jpg").write_bytes(b"no image")
+    testing = root / "shanghaitech/testing"
+    (testing / "frames/01_0004/015.jpg").write_bytes(b"no image")
+    (testing / "test_pixel_mask/02_0004.npy").unlink()
+    report = check_data(root, progress=False)
+    for fragment in (
+        "01_003.avi: got InvalidDataError",
+        "010.jpg: got UnidentifiedImageError",
+        "015.jpg: got UnidentifiedImageError",
+        "02_0004.npy: got no such file",
+    ):
+        assert sum(fragment in problem for problem in report.problems) == 1, fragment
+    assert len(report.problems) == 4
+
+
+def test_films_without_the_library_are_one_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        write_film(tmp_path / f"training/videos/01_{number:03d}.avi", numbered(3))
+    (tmp_path / "testing").mkdir()
+    monkeypatch.setitem(sys.modules, "av", None)
+    problems = check_data(tmp_path, progress=False).problems
+    assert len(problems) == 2
+    assert "pip install 'monai_cavga[video]'" in problems[0]
+    assert "missing: test clips of scene all" in problems[1]
+
+
 def test_two_files_of_one_stem_are_a_problem_not_a_crash(make_lag: Callable[..., Path]) -> None:
     root = make_lag()
     Image.new("L", (3, 2)).save(root / "LAG_database_part_1/non_glaucoma/image/3.png")
@@ -112,7 +152,7 @@ def test_neither(tmp_path: Path) -> None:
     assert report.exit_code == 1
     assert "github.com/smilell/AG-CNN" in report.text()
     assert "ieee-dataport.org" in report.text()
-    assert len(report.problems) == 4
+    assert len(report.problems) == len(get_args(DatasetName))
 
 
 def test_long_reports_are_cut(tmp_path: Path) -> None:

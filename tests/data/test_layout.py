@@ -64,6 +64,9 @@ def test_options_are_checked(options: dict[str, object], text: str) -> None:
         ("idrid", "ieee-dataport.org"),
         ("mvtad", "www.mvtec.com"),
         ("ped2", "www.svcl.ucsd.edu"),
+        ("mstc", "svip-lab.github.io"),
+        ("mnist", "yann.lecun.com"),
+        ("cifar10", "www.cs.toronto.edu"),
     ],
 )
 def test_missing_data_message_is_one_helpful_line(kind: str, source: str) -> None:

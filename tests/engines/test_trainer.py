@@ -152,7 +152,7 @@ def test_a_network_with_nothing_to_train_is_refused():
     network = CAVGA(head="none", decoder=False, stages=2)
     discriminator = torch.nn.Flatten()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    with pytest.raises(ValueError, match="neither decoder nor classifier.*decoder=True or a head"):
+    with pytest.raises(ValueError, match=r"neither decoder nor classifier.*decoder=True or a head"):
         CAVGATrainer("cpu", 1, [{"image": torch.rand(1, 3, 16, 24)}], network, discriminator, optimizer, optimizer)
 
 

@@ -42,6 +42,7 @@ def test_score_by_hand() -> None:
     assert image_score(anomaly_map, quantile=0.75) == 7.5
     assert image_score(anomaly_map, quantile=1.0) == 10
     assert image_score(anomaly_map, fov=anomaly_map < 5, quantile=1.0) == 4
+    assert image_score(anomaly_map, fov=anomaly_map < 5, quantile=None) == 2  # the mean of 0 to 4
 
 
 def test_score_of_half_a_percent_of_the_field_of_view() -> None:

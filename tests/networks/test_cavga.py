@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributions import Normal, kl_divergence
 from torch.utils.flop_counter import FlopCounterMode
 
 from monai_cavga.networks import CAVGA, MAP_NAMES, DCGANDiscriminator
@@ -128,6 +129,21 @@ def test_anomaly_maps(made: Made) -> None:
     assert torch.equal(net.anomaly_maps(image, ["attention"]), both[:, 1:])
     pictures = net.anomaly_maps(image, ["attention", "reconstruction"])
     torch.testing.assert_close(pictures[:, 1:], out.reconstruction)
+
+
+@torch.no_grad()
+def test_kl_is_that_of_torchs_distributions(made: Made) -> None:
+    """reference: of N(mu, sigma^2) from N(0, 1), the mean over channels at each position."""
+    _, net, image = made
+    _, mean, log_variance = net.encode(image)
+    prior, posterior = Normal(torch.zeros_like(mean), 1.0), Normal(mean, torch.exp(0.5 * log_variance))
+    small = kl_divergence(posterior, prior).mean(dim=1, keepdim=True)
+    if net.flat_latent:  # no positions: one value everywhere
+        small = small[:, :, None, None]
+    kl = net.anomaly_maps(image, ["kl"])
+    expected = F.interpolate(small, size=image.shape[-2:], mode="bilinear", align_corners=False)
+    torch.testing.assert_close(kl, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net.anomaly_maps(image, ["residual", "kl"])[:, 1:], kl)
 
 
 @torch.no_grad()
@@ -256,9 +272,7 @@ def test_a_flat_network_fits_one_size(options: dict[str, Any]) -> None:
 
 def test_unknown_map() -> None:
     net = build().eval()
-    with pytest.raises(
-        ValueError, match="map 'heat' is not known: choose from 'attention', 'residual', 'class', 'reconstructi"
-    ):
+    with pytest.raises(ValueError, match="map 'heat' is not known: choose from 'attention', 'residual', 'kl', 'class'"):
         net.anomaly_maps(image_for(net, channels=3), ["attention", "heat"])
 
 

@@ -86,7 +86,7 @@ def test_export(kind: tuple[str, str, str]) -> None:
 def test_maps_that_are_none(maps: tuple[str, ...]) -> None:
     with pytest.raises(
         ValueError,
-        match=r"maps is \[.*\], expected some of \['attention', 'residual', 'class', 'latent_distance', 'fused'\]",
+        match=r"maps is .*, expected some of \['attention', 'residual', 'kl', 'class', 'latent_distance', 'fused'\]",
     ):
         CAVGALocalizer(CAVGA(architecture="D", stages=2), maps=maps)
 

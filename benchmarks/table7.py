@@ -1,0 +1,233 @@
+"""Table 7 of the paper: one class against the rest on MNIST and CIFAR-10, image AUROC of CAVGA-D_u.
+
+A cell is one data set, one class and one seed: `table7_<data set>_<class>_seed<n>.json`. Run by
+``benchmarks/paper.py table7``. Nothing is chosen on the test set: settings are judged by ``validation_psnr``, the
+reconstruction of held-out normals, which every cell records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from running import evaluate, record, train
+
+from monai_cavga.data.one_class import CLASSES
+from monai_cavga.handlers.files import write_atomic
+
+HELP = "table 7: one class of MNIST or CIFAR-10 against the rest"
+BUNDLE = "one_class"
+# What differs from the bundle's defaults: sized for one CPU thread.
+COMMON: dict[str, Any] = {"batch_size": 32, "discriminator_channels": 32, "encoder_weights": "none"}
+FAST: dict[str, Any] = {"epochs": 1, "discriminator_channels": 8}  # does it run at all
+
+
+class DataSet(NamedTuple):
+    """One half of the table."""
+
+    title: str
+    paper: tuple[float, ...]  # CAVGA-D_u by class
+    overrides: dict[str, Any]  # beside `COMMON`
+
+
+DATA_SETS: dict[str, DataSet] = {
+    "mnist": DataSet(
+        "MNIST",
+        (0.994, 0.997, 0.989, 0.983, 0.977, 0.968, 0.988, 0.986, 0.988, 0.991),
+        {"in_channels": 1, "flip_probability": 0.0, "epochs": 4},
+    ),
+    "cifar10": DataSet(
+        "CIFAR-10",
+        (0.653, 0.784, 0.761, 0.747, 0.775, 0.552, 0.813, 0.745, 0.801, 0.741),
+        {"in_channels": 3, "flip_probability": 0.5, "epochs": 14},
+    ),
+}
+PAPER_MEANS = {"mnist": 0.986, "cifar10": 0.737}
+JPEG = (
+    "CIFAR-10 is a lossy copy (JPEG, quality 75) with {n} training images of a class where the owners have 5,000: its "
+    "numbers are not those of the owners' images."
+)
+MAPS = ("residual", "kl", "latent_distance", "attention")
+JUDGED = "residual"  # the paper's score
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of a run alone."""
+    parser.add_argument("--data-mnist", type=Path, help="folder with MNIST's idx files")
+    parser.add_argument("--data-cifar10", type=Path, help="folder with CIFAR-10, binary or images, or a tar of images")
+    parser.add_argument("--classes", nargs="+", type=int, choices=range(10), default=list(range(10)), metavar="CLASS")
+
+
+def add_collect_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that name the result files, of a run and of `collect`."""
+    parser.add_argument("--fast", action="store_true", help="one epoch, a small discriminator: whether everything runs")
+
+
+def cell_overrides(args: argparse.Namespace, data_set: str, number: int, seed: int) -> dict[str, Any]:
+    """What a cell changes of the bundle's defaults."""
+    return {
+        **COMMON,
+        "dataset_name": data_set,
+        "normal_class": number,
+        **DATA_SETS[data_set].overrides,
+        **(FAST if args.fast else {}),
+        "seed": seed,
+    }
+
+
+def run(args: argparse.Namespace) -> None:
+    """Every cell asked for that is not finished, then the table."""
+    folders = {name: getattr(args, f"data_{name}") for name in DATA_SETS}
+    if not any(folders.values()):
+        sys.exit("no data: give --data-mnist DIR, --data-cifar10 DIR or both")
+    for seed in args.seeds:
+        for data_set, data in folders.items():
+            for number in args.classes if data is not None else ():
+                _cell(args, data_set, data=data, number=number, seed=seed)
+    collect(args)
+
+
+def _cell(args: argparse.Namespace, data_set: str, *, data: Path, number: int, seed: int) -> None:
+    path = args.output / f"{_tag(args)}_{data_set}_{number}_seed{seed}.json"
+    if path.is_file():
+        read_cell(path, args)
+        print(f"{path} is there already: remove it to measure again", flush=True)
+        return
+    work = args.work / _tag(args) / data_set / str(number) / f"seed{seed}"
+    overrides = cell_overrides(args, data_set, number, seed)
+    print(f"{data_set} class {number} seed {seed}: training in {work}", flush=True)
+    train(BUNDLE, data=data, work=work, overrides=overrides)
+    report = evaluate(BUNDLE, data=data, work=work, overrides=overrides)
+    state = torch.load(work / "state.pt", map_location="cpu", weights_only=True)
+    copy = _jpeg_images(data, number) if data_set == "cifar10" else 0
+    result = {
+        "data_set": data_set,
+        "class": number,
+        "seed": seed,
+        "command": f"python benchmarks/paper.py table7 --data-{data_set} DIR --classes {number} --seeds {seed}"
+        f"{' --fast' if args.fast else ''}",
+        "jpeg_training_images": copy,  # 0: the owners' files
+        "validation_psnr": state["best_metric"],
+        **record(work=work, overrides=overrides, weights="none", report=report),
+    }
+    write_atomic(path, (json.dumps(result, indent=2) + "\n").encode())
+
+
+def read_cell(path: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """A finished cell.
+
+    Raises:
+        ValueError: if it was measured with other settings than this file's.
+    """
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    expected = cell_overrides(args, result["data_set"], result["class"], result["seed"])
+    expected.pop("encoder_weights")
+    if result["overrides"] != expected:
+        raise ValueError(f"{path} was measured with {result['overrides']}, expected {expected}: remove it")
+    return result
+
+
+def collect(args: argparse.Namespace) -> None:
+    """Write the table from its result files."""
+    paths = sorted(args.output.glob(f"{_tag(args)}_*_seed*.json"))
+    results = [read_cell(path, args) for path in paths]
+    if not results:
+        sys.exit(f"no results {_tag(args)}_*.json in {args.output}: run `benchmarks/paper.py table7` first")
+    path: Path = args.output / f"{_tag(args)}.md"
+    write_atomic(path, table(results, args).encode())
+    print(f"wrote {path} from {len(results)} cells")
+
+
+def table(results: Sequence[dict[str, Any]], args: argparse.Namespace) -> str:
+    """Markdown of the cells: a table for each data set, then where they were measured."""
+    lines = [
+        "# Table 7 of the paper: one class against the rest",
+        "",
+        f"Made by `python benchmarks/paper.py collect table7{' --fast' if args.fast else ''}` from the JSON files "
+        "beside it. Image AUROC of CAVGA-D_u over the whole test set, the class in the first column normal. Score: "
+        f"the mean of a map; `{JUDGED}`, |x - x^|, is the paper's (its sum), the others are of the same network: "
+        "`kl` of the posterior from N(0, 1), `latent_distance` to a Gaussian of the training normals' features, "
+        "`attention` 1 - A. 32 x 32 pixels, weights drawn at random (the paper's DCGAN is pretrained on CelebA), "
+        f"weight of L_adv 0.01 (paper: 1), batch {COMMON['batch_size']}. Short trainings. PSNR: of held-out normals' "
+        "reconstruction. Mean ± standard deviation over seeds where there are several.",
+    ]
+    for name in DATA_SETS:
+        cells = [each for each in results if each["data_set"] == name]
+        if cells:
+            lines += ["", *_half(name, cells)]
+    lines += ["", "| cell | training | starts | CPU | threads | date | trained at |", "|" + "---|" * 7]
+    for each in results:
+        place = each["training"]
+        lines.append(
+            f"| {each['data_set']} {each['class']} seed {each['seed']} | {each['training_seconds'] / 60:.1f} min | "
+            f"{each['training_starts']} | {place['cpu']}, {place['cores']} cores | {place['threads']} | "
+            f"{place['date']} | {place['commit'][:10]} |"
+        )
+    return "\n".join([*lines, "", "Anomaly relative to the training normals."]) + "\n"
+
+
+def _half(name: str, cells: Sequence[dict[str, Any]]) -> list[str]:
+    """The table of one data set; a mean over classes stands only where all ten were measured with the same seeds."""
+    data_set = DATA_SETS[name]
+    lines = [f"## {data_set.title}, epochs: {cells[0]['overrides']['epochs']}", ""]
+    copies = sorted({each["jpeg_training_images"] for each in cells} - {0})
+    if copies:
+        lines += [JPEG.format(n=" or ".join(f"{n:,}" for n in copies)), ""]
+    lines += [
+        f"| class | seeds | {' | '.join(MAPS)} | paper | {JUDGED} - paper | PSNR |",
+        "|" + "---|" * (len(MAPS) + 5),
+    ]
+    by_class = {
+        number: {each["seed"]: each for each in cells if each["class"] == number}
+        for number in sorted({each["class"] for each in cells})
+    }
+    for number, by_seed in by_class.items():
+        aurocs = {key: [_auroc(each, key) for each in by_seed.values()] for key in MAPS}
+        psnr = [each["validation_psnr"] for each in by_seed.values()]
+        label = f"{number} {CLASSES['cifar10'][number]}" if name == "cifar10" else str(number)
+        lines.append(_row(label, len(by_seed), aurocs, data_set.paper[number], f"{np.mean(psnr):.1f}"))
+    seeds = sorted(set.intersection(*(set(by_seed) for by_seed in by_class.values())))
+    if len(by_class) == len(data_set.paper) and seeds:
+        means = {
+            key: [float(np.mean([_auroc(by_seed[seed], key) for by_seed in by_class.values()])) for seed in seeds]
+            for key in MAPS
+        }
+        lines.append(_row("mean", len(seeds), means, PAPER_MEANS[name], ""))
+    else:
+        lines += ["", f"{len(by_class)} of {len(data_set.paper)} classes measured: no mean to set beside the paper's."]
+    return lines
+
+
+def _row(label: str, seeds: int, aurocs: dict[str, list[float]], paper: float, psnr: str) -> str:
+    ours = " | ".join(_spread(aurocs[key]) for key in MAPS)
+    return f"| {label} | {seeds} | {ours} | {paper:.3f} | {np.mean(aurocs[JUDGED]) - paper:+.3f} | {psnr} |"
+
+
+def _auroc(cell: dict[str, Any], key: str) -> float:
+    return float(cell["report"]["maps"][key]["image_auroc"])
+
+
+def _spread(values: Sequence[float]) -> str:
+    """The mean over seeds, with its standard deviation where there are several."""
+    mean = f"{np.mean(values):.3f}"
+    return mean if len(values) == 1 else f"{mean} ± {np.std(values):.3f}"
+
+
+def _jpeg_images(data: Path, number: int) -> int:
+    """How many training images of a class a copy in JPEG files has; 0 for the owners' binary version."""
+    from monai_cavga.data.one_class import class_images
+
+    name = CLASSES["cifar10"][number]
+    images = [each.image for each in class_images(data, "train", dataset="cifar10") if each.class_name == name]
+    return len(images) if images and images[0].lower().endswith((".jpg", ".jpeg")) else 0
+
+
+def _tag(args: argparse.Namespace) -> str:
+    """Beginning of the names of files and folders."""
+    return "table7-fast" if args.fast else "table7"
