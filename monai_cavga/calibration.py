@@ -22,9 +22,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from monai_cavga.handlers.files import write_atomic
+from monai_cavga.latent_fit import CalibrationError, GaussianStatistics, fit_latent_distance
 from monai_cavga.metrics import PixelHistogram, RegionHistogram, UndefinedMetricError, image_auroc, image_score
 from monai_cavga.metrics.binning import DEFAULT_BITS, item_histograms
-from monai_cavga.networks import CAVGALocalizer, stacked_features
+from monai_cavga.networks import CAVGALocalizer
 from monai_cavga.networks.weights import half_precision, half_precision_bytes, plain_settings
 
 __all__ = ["FUSION_GRID", "CalibrationError", "Calibrator", "GaussianStatistics", "load_calibration"]
@@ -36,46 +37,6 @@ FEATURES = "unit length"  # of `stacked_features`: statistics of other features 
 LEVELS = (0.5, 0.9, 0.99, 0.995, 0.999, 0.9999)
 _SAMPLE = 4096  # positions kept of a held-out image
 _PRIOR_IMAGES = 5.0  # a position counts as if it had been average in so many more images
-_SHRINKAGE = 1e-4  # of the mean variance, added to every variance before the inverse
-
-
-class CalibrationError(ValueError):
-    """A calibration that cannot be made, read, or used with this network."""
-
-
-class GaussianStatistics:
-    """Mean and covariance of vectors in one pass, in float64; memory does not grow with their number.
-
-    Args:
-        channels: length of a vector.
-    """
-
-    def __init__(self, channels: int) -> None:
-        self.count = 0
-        self.total = torch.zeros(channels, dtype=torch.float64)
-        self.products = torch.zeros(channels, channels, dtype=torch.float64)
-
-    def update(self, vectors: Tensor) -> None:
-        """Add vectors ``(n, channels)``."""
-        vectors = vectors.double().cpu()
-        self.count += len(vectors)
-        self.total += vectors.sum(dim=0)
-        self.products += vectors.T @ vectors
-
-    def whitening(self) -> tuple[Tensor, Tensor]:
-        """Mean ``(channels,)`` and W ``(channels, channels)`` with ``W' W`` the inverse covariance, float32.
-
-        Raises:
-            CalibrationError: if there are fewer vectors than channels.
-        """
-        channels = len(self.total)
-        if self.count <= channels:
-            raise CalibrationError(f"{self.count} positions of {channels} channels have no covariance: add normals")
-        mean = self.total / self.count
-        covariance = self.products / self.count - torch.outer(mean, mean)
-        values, vectors = torch.linalg.eigh(covariance)
-        values = values.clamp(min=0) + _SHRINKAGE * covariance.diagonal().mean()
-        return mean.float(), (vectors / values.sqrt()).T.float()
 
 
 class Calibrator:
@@ -138,7 +99,7 @@ class Calibrator:
         half_precision(self.localizer)  # so that the calibration is that of the file
         self.localizer.to(self.device).eval()
         with torch.no_grad():
-            positions = self._fit()
+            positions = fit_latent_distance(self.localizer, self.fit_loader, device=self.device)
             self._positions()
             levels = self._scale()
             scores = self._choose()
@@ -163,18 +124,6 @@ class Calibrator:
         write_atomic(self.path, save(own, metadata={"features": FEATURES}))
         write_atomic(self.path.with_suffix(".json"), json.dumps(report, indent=2).encode())
         return report
-
-    def _fit(self) -> int:
-        statistics = GaussianStatistics(len(self.localizer.distance.mean))
-        for batch in tqdm(self.fit_loader, desc="latent statistics", unit="batch"):
-            image, inside = self._image(batch)
-            stacked = stacked_features(self.localizer.network.encoder.pyramid(image))
-            known = F.interpolate(inside, size=stacked.shape[-2:], mode="area")[:, 0] > 0.5  # (B, h, w)
-            statistics.update(stacked.permute(0, 2, 3, 1)[known])
-        mean, whitening = statistics.whitening()
-        self.localizer.distance.mean.copy_(mean)
-        self.localizer.distance.whitening.copy_(whitening)
-        return statistics.count
 
     def _positions(self) -> None:
         """What training normals have at each position: a camera's dust, the rim of its field of view.

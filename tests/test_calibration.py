@@ -22,6 +22,7 @@ from monai_cavga.calibration import (
     Calibrator,
     load_calibration,
 )
+from monai_cavga.latent_fit import fit_latent_distance
 from monai_cavga.networks import CAVGA, CAVGALocalizer, WeightsError, load_model
 from monai_cavga.networks.weights import half_precision
 
@@ -204,7 +205,7 @@ def test_a_position_that_is_odd_on_all_normals_counts_less(tmp_path: Path) -> No
         return drawn
 
     one = calibrator(tmp_path)
-    one._fit()
+    fit_latent_distance(one.localizer, one.fit_loader)
     one.fit_loader = loader(items(0, 5), transform=dusty)  # after the Gaussian, which five images cannot hold it out of
     one._positions()
     position = one.localizer.position

@@ -110,11 +110,10 @@ def check(folder: Path, run_id: str, overrides: Mapping[str, object]) -> None:
     arguments = {*_RUN_PARAMETERS, *WORKFLOW_ARGUMENTS, "config", "bundle_root"}
     if "tracking" in overrides:
         arguments.update(TRACKING_IDS)
-    named = {key: overrides[key] for key in ("dataset_name",) if key in overrides}
     problem = (
         run_id_problem(config, run_id)
         or key_problem(config, overrides, arguments=arguments)
-        or data_problem({**config, **named}, overrides.get("dataset_dir"), folder=folder, run_id=run_id)
+        or data_problem({**config, **overrides}, overrides.get("dataset_dir"), folder=folder, run_id=run_id)
     )
     if problem:
         raise RefusedCommandError(problem)
