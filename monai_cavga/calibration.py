@@ -104,6 +104,7 @@ class Calibrator:
             levels = self._scale()
             scores = self._choose()
             self._threshold()
+            normal_scores = self._normal_scores()
         report: dict[str, Any] = {
             "n_fit": len(_items(self.fit_loader)),
             "n_normal": len(_items(self.normal_loader)),
@@ -113,6 +114,7 @@ class Calibrator:
             "false_positive_rate": self.false_positive_rate,
             "image_quantile": self.image_quantile,
             "quantiles_of_normals": levels,
+            "image_scores_of_normals": normal_scores,
             "weights": {"class": float(self.localizer.weight[0]), "latent_distance": float(self.localizer.weight[1])},
             "validation": scores,
             "settings": self.settings,
@@ -205,6 +207,15 @@ class Calibrator:
         )
         fused = ((self.values - centre) / scale * weight).sum(axis=1)
         self.localizer.threshold.fill_(float(np.quantile(fused, 1 - self.false_positive_rate)))
+
+    def _normal_scores(self) -> list[float]:
+        """Image scores of ``fused`` on held-out normals at the network's size, ascending: what a score is ranked in."""
+        scores = []
+        for batch in tqdm(self.normal_loader, desc="image scores", unit="batch"):
+            image, inside = self._image(batch)
+            for each, fov in zip(self.localizer.anomaly_maps(image, ["fused"]), inside, strict=True):
+                scores.append(image_score(each, fov=fov, quantile=self.image_quantile))
+        return sorted(scores)
 
     def _image(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         image = _plain(batch["image"]).to(self.device)

@@ -23,6 +23,7 @@ from monai_cavga.calibration import (
     load_calibration,
 )
 from monai_cavga.latent_fit import fit_latent_distance
+from monai_cavga.metrics import image_score
 from monai_cavga.networks import CAVGA, CAVGALocalizer, WeightsError, load_model
 from monai_cavga.networks.weights import half_precision
 
@@ -141,6 +142,14 @@ def test_the_json_says_where_it_comes_from(made: Made) -> None:
     assert report["settings"] == {**SETTINGS, "size": [HEIGHT, WIDTH]}
     names = sorted(f"train-{number}" for number in (0, 1, 2, 3, 4, 10, 11, 12))
     assert report["data_sha256"] == hashlib.sha256("".join(names).encode()).hexdigest()  # the files are not there
+    scores = report["image_scores_of_normals"]
+    assert len(scores) == 3
+    assert scores == sorted(scores)
+    with torch.no_grad():
+        images = [draw(item) for item in items(10, 3)]
+        maps = [made.localizer.anomaly_maps(image["image"][None], ["fused"])[0] for image in images]
+    alone = [image_score(each, fov=image["fov"]) for each, image in zip(maps, images, strict=True)]
+    assert scores == pytest.approx(sorted(alone), abs=1e-6)  # the same one by one
     for quantiles in (report["quantiles_of_normals"][name] for name in ("class_logit", "latent_distance")):
         assert list(quantiles) == ["0.5", "0.9", "0.99", "0.995", "0.999", "0.9999"]
         assert list(quantiles.values()) == sorted(quantiles.values())

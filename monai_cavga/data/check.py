@@ -238,7 +238,7 @@ def _describe_ped2(report: DataReport, root: Path) -> None:
     for subset in ("training", "test"):
         items = ped2.frame_items(root, subset)
         for item in items:
-            clip = ped2.clip_name(item)
+            clip = item["patient"]
             report.counts[clip] = report.counts.get(clip, 0) + 1
     report.notes.append("labels are by frame, there are no pixel labels")
 

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, TypeVar
 
 from monai_cavga.data.read import SUFFIXES
 
@@ -63,6 +63,15 @@ class Item(TypedDict):
     label: int  # 0 normal, 1 anomalous
     mask_files: str  # paths joined by line breaks; "" = no anomalous pixel (label 0) or no pixel labels (label 1)
     name: str  # unique in its data set
+
+
+class FrameItem(Item):
+    """One frame of a clip in a data list."""
+
+    patient: str  # its clip: intervals draw whole clips, because neighbouring frames are nearly the same picture
+
+
+AnyItem = TypeVar("AnyItem", bound=Item)
 
 
 class DatasetNotFoundError(FileNotFoundError):
@@ -157,14 +166,14 @@ def draw_labelled(names: Iterable[str], labelled: Labelled, *, seed: int) -> set
 
 
 def split_training(
-    items: Sequence[Item],
+    items: Sequence[AnyItem],
     section: Section,
     *,
     validation_fraction: float,
     seed: int,
-    group: Callable[[Item], str] = lambda item: item["name"],
+    group: Callable[[AnyItem], str] = lambda item: item["name"],
     groups: str = "normal training images",
-) -> list[Item]:
+) -> list[AnyItem]:
     """Split normal training images by seed and return one of the two parts, "training" or "validation".
 
     Args:

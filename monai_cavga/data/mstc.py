@@ -22,6 +22,7 @@ from monai_cavga.data.errors import read_error
 from monai_cavga.data.frames import CLIP_SUFFIXES, Frame, frames_are_last, open_stack
 from monai_cavga.data.layout import (
     DatasetNotFoundError,
+    FrameItem,
     Item,
     Labelled,
     Section,
@@ -42,12 +43,6 @@ FOLDERS: dict[Subset, Path] = {"training": Path("training"), "test": Path("testi
 FRAMES, VIDEOS, FRAME_MASKS, PIXEL_MASKS = Path("frames"), Path("videos"), "test_frame_mask", "test_pixel_mask"
 ALL = "all"
 _CLIP = re.compile(r"(\d+)_\d+")
-
-
-class FrameItem(Item):
-    """One frame of a data list."""
-
-    patient: str  # its clip: intervals draw whole clips, because neighbouring frames are nearly the same picture
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from monai_cavga.data.layout import (
     DatasetNotFoundError,
-    Item,
+    FrameItem,
     Section,
     check_options,
     images_in,
@@ -52,7 +52,7 @@ def ped2_items(
     *,
     validation_fraction: float = 0.2,
     seed: int = 0,
-) -> list[Item]:
+) -> list[FrameItem]:
     """List one section of Ped2: training frames, all normal, and test frames with frame labels.
 
     Validation holds out whole training clips, by seed: neighbouring frames are nearly the same picture, so frames of
@@ -77,16 +77,16 @@ def ped2_items(
         return frame_items(root, "test")
     items = frame_items(root, "training")
     return split_training(
-        items, section, validation_fraction=validation_fraction, seed=seed, group=clip_name, groups="training clips"
+        items,
+        section,
+        validation_fraction=validation_fraction,
+        seed=seed,
+        group=lambda item: item["patient"],
+        groups="training clips",
     )
 
 
-def clip_name(item: Item) -> str:
-    """The part of an item's name that its clip's frames share, such as ``training_01``."""
-    return item["name"].rpartition("_")[0]
-
-
-def frame_items(dataset_dir: Path, subset: Subset) -> list[Item]:
+def frame_items(dataset_dir: Path, subset: Subset) -> list[FrameItem]:
     """All frames of one subset, clip by clip.
 
     Raises:
@@ -109,7 +109,15 @@ def frame_items(dataset_dir: Path, subset: Subset) -> list[Item]:
             else:
                 label = _label_by_file(image, labels, root)
             name = f"{subset}_{number:02d}_{stem}"
-            items.append(Item(image=str(image.absolute()), label=label, mask_files="", name=name))
+            items.append(
+                FrameItem(
+                    image=str(image.absolute()),
+                    label=label,
+                    mask_files="",
+                    name=name,
+                    patient=f"{subset}_{number:02d}",
+                )
+            )
     if not items:
         raise ValueError(f"no frames in {folder}, expected a folder of images for each clip: copy the data set again")
     return items

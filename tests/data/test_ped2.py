@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from monai_cavga.data import DatasetNotFoundError, ped2_items
-from monai_cavga.data.ped2 import LABELS, clip_name, is_ped2, read_frame_labels
+from monai_cavga.data.ped2 import LABELS, is_ped2, read_frame_labels
 
 
 def labels(items: list) -> dict[str, int]:  # type: ignore[type-arg]
@@ -51,7 +51,7 @@ def test_validation_holds_out_whole_clips(ped2_dir: Path) -> None:
     training, validation = (ped2_items(ped2_dir, s, validation_fraction=0.4) for s in ("training", "validation"))
     assert [len(training), len(validation)] == [15, 10]
     assert sum(labels(training + validation).values()) == 0
-    assert not {clip_name(item) for item in training} & {clip_name(item) for item in validation}
+    assert not {item["patient"] for item in training} & {item["patient"] for item in validation}
     other = ped2_items(ped2_dir, "validation", validation_fraction=0.4, seed=1)
     assert labels(other) != labels(validation)
     with pytest.raises(ValueError, match="of 5 training clips leaves none for validation"):
@@ -116,5 +116,5 @@ def test_real_counts(shared_dir: Path) -> None:
     root = shared_dir / "data" / "ped2"
     training, validation, test = (ped2_items(root, s) for s in ("training", "validation", "test"))
     assert len(training) + len(validation) == 255
-    assert len({clip_name(item) for item in validation}) == 3  # hand: 0.2 * 16 clips = 3.2
+    assert len({item["patient"] for item in validation}) == 3  # hand: 0.2 * 16 clips = 3.2
     assert [len(test), sum(labels(test).values())] == [402, 330]
