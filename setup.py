@@ -63,6 +63,18 @@ class build_with_pth(build):  # noqa: N801
 
 VIDEO = ["av>=16"]
 ONNX = ["onnx", "onnxscript", "onnxruntime"]
+# pylibjpeg without its libjpeg plug-in (GPL), and no python-gdcm, which ends the process on a damaged file
+DICOM = [
+    "highdicom",
+    "pynetdicom",
+    "dicomweb-client",
+    "tifffile",
+    "imagecodecs",
+    "pylibjpeg",
+    "pylibjpeg-openjpeg",
+    "pyjpegls",
+]
+RAY = ["ray"]
 
 setup(
     name="monai_cavga",
@@ -104,10 +116,16 @@ setup(
         "pillow",
     ],
     extras_require={
-        "dicom": ["highdicom", "pynetdicom", "dicomweb-client"],
+        "dicom": DICOM,
         "onnx": ONNX,
-        "ray": ["ray[default]"],
+        "ray": RAY,
         "video": VIDEO,
-        "dev": ["pytest", "ruff", "mypy", "captum", "scikit-learn", "jsonschema", "nbmake", *VIDEO, *ONNX],
+        "dev": [
+            *("pytest", "ruff", "mypy", "captum", "scikit-learn", "jsonschema", "nbmake", "playwright"),
+            *VIDEO,
+            *ONNX,
+            *DICOM,
+            *RAY,
+        ],
     },
 )

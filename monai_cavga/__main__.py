@@ -15,6 +15,10 @@ from typing import Any, NoReturn
 
 from monai_cavga import __version__
 from monai_cavga.bundle.directory import RUN_FILES
+from monai_cavga.bundle.words import Word, split_words
+from monai_cavga.clinical.command import add_localize_parser
+from monai_cavga.clinical.pacs.command import add_pacs_parser
+from monai_cavga.export.command import add_export_parser
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 DEBUG = "MONAI_CAVGA_DEBUG"
@@ -32,11 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments after the program's name; by default the process's.
 
     Returns:
-        Exit code: 0 done, 1 failed (or `check-data` found a problem), 2 bad input, 130 interrupted.
+        Exit code: 0 done, 1 failed (or `check-data` found a problem), 2 bad input, 3 done in part (`localize`), 130
+        interrupted.
     """
     parser = _make_parser()
     args, rest = parser.parse_known_args(argv)
-    if rest and args.command not in ("run", "calibrate"):
+    if rest and args.command not in ("run", "calibrate", "export"):
         parser.error(f"unknown argument {rest[0]}")
     try:
         return _COMMANDS[args.command](args, rest)
@@ -101,6 +106,9 @@ def _make_parser() -> argparse.ArgumentParser:
     for each, example in ((run, "bundles/lag"), (calibrate, "bundles/idrid")):
         each.add_argument("--config", required=True, metavar="DIR", type=Path, help=f"bundle folder, such as {example}")
 
+    add_export_parser(commands)
+    add_localize_parser(commands)
+    add_pacs_parser(commands)
     phantoms = commands.add_parser(
         "phantoms",
         help="write synthetic images in a data set's layout",
@@ -140,12 +148,8 @@ def _make_parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace, words: Sequence[str]) -> int:
     from monai_cavga.bundle.command_line import check
     from monai_cavga.bundle.directory import folder_problem
-    from monai_cavga.bundle.words import split_words
 
-    found = split_words(words)
-    stray = next((word.value for word in found if not word.key), None)
-    if stray is not None:
-        raise ValueError(f"unexpected argument {stray!r}: overrides are --key value")
+    found = _overrides(words)
     if any(word.key == "run_id" for word in found):
         raise ValueError(f"--run_id is given after 'run' here: run {args.run_id} --config {args.config}")
     if problem := folder_problem(args.config, args.run_id):
@@ -160,6 +164,32 @@ def _run(args: argparse.Namespace, words: Sequence[str]) -> int:
     workflow.run()
     workflow.finalize()
     return 0
+
+
+def _overrides(words: Sequence[str]) -> list[Word]:
+    found = split_words(words)
+    stray = next((word.value for word in found if not word.key), None)
+    if stray is not None:
+        raise ValueError(f"unexpected argument {stray!r}: overrides are --key value")
+    return found
+
+
+def _export(args: argparse.Namespace, words: Sequence[str]) -> int:
+    from monai_cavga.export.command import export
+
+    return export(args, {word.key: parse_value(word.value) for word in _overrides(words)})
+
+
+def _localize(args: argparse.Namespace, _: Sequence[str]) -> int:
+    from monai_cavga.clinical.command import localize
+
+    return localize(args)
+
+
+def _pacs(args: argparse.Namespace, _: Sequence[str]) -> int:
+    from monai_cavga.clinical.pacs.command import pacs
+
+    return pacs(args)
 
 
 def parse_value(text: str) -> Any:
@@ -198,7 +228,15 @@ def _check_data(args: argparse.Namespace, _: Sequence[str]) -> int:
     return report.exit_code
 
 
-_COMMANDS = {"run": _run, "calibrate": _run, "phantoms": _phantoms, "check-data": _check_data}
+_COMMANDS = {
+    "run": _run,
+    "calibrate": _run,
+    "export": _export,
+    "localize": _localize,
+    "pacs": _pacs,
+    "phantoms": _phantoms,
+    "check-data": _check_data,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -24,7 +24,9 @@ ALLOWED = {
     "engines": {"losses", "networks", "attention"},
     "handlers": {"metrics", "networks", "engines"},
     "bundle": {"data"},
-    "__main__": {"bundle", "data"},
+    "export": {"bundle", "handlers", "networks", "transforms"},
+    "clinical": {"bundle", "data", "handlers", "metrics", "networks", "transforms", "calibration", "inferers"},
+    "__main__": {"bundle", "clinical", "data", "export"},
     "__init__": set(),
 }
 
