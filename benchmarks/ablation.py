@@ -10,10 +10,13 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from parallel import Cell, run_cells
+from reporting import places, spread
 from running import evaluate, record, train
 
 from monai_cavga.handlers.files import write_atomic
@@ -100,29 +103,48 @@ def cell_overrides(args: argparse.Namespace, column: str, seed: int) -> dict[str
 
 def run(args: argparse.Namespace) -> None:
     """Every cell asked for that is not finished, then the table."""
+    cells: list[Cell] = []
     for seed in args.seeds:
         for column in args.columns:
-            path = args.output / f"ablation_{_tag(args)}_{column}_seed{seed}.json"
+            path = cell_path(args, column, seed)
             if path.is_file():
                 read_cell(path, args)
                 print(f"{path} is there already: remove it to measure again", flush=True)
-                continue
-            work = args.work / _tag(args) / column / f"seed{seed}"
-            overrides = {**cell_overrides(args, column, seed), "encoder_weights": args.weights}
-            print(f"{args.category} {column} seed {seed}: training in {work}", flush=True)
-            train(BUNDLE, data=args.data, work=work, overrides=overrides)
-            report = evaluate(BUNDLE, data=args.data, work=work, overrides=overrides)
-            result = {
-                "column": column,
-                "title": COLUMNS[column].title,
-                "category": args.category,
-                "seed": seed,
-                "command": "python benchmarks/paper.py ablation --data MVTEC --weights FILE "
-                f"--category {args.category} --columns {column} --seeds {seed}{_flags(args)}",
-                **record(work=work, overrides=overrides, weights=IMAGENET, report=report),
-            }
-            write_atomic(path, (json.dumps(result, indent=2) + "\n").encode())
+            else:
+                cells.append(partial(measure_cell, args, column, seed=seed))
+    run_cells(cells, address=args.ray)
     collect(args)
+
+
+def measure_cell(args: argparse.Namespace, column: str, *, seed: int) -> None:
+    """Train and evaluate one cell.
+
+    Args:
+        args: of the command line.
+        column: of `COLUMNS`.
+        seed: of everything.
+    """
+    work = args.work / _tag(args) / column / f"seed{seed}"
+    overrides = {**cell_overrides(args, column, seed), "encoder_weights": args.weights}
+    print(f"{args.category} {column} seed {seed}: training in {work}", flush=True)
+    train(BUNDLE, data=args.data, work=work, overrides=overrides)
+    report = evaluate(BUNDLE, data=args.data, work=work, overrides=overrides)
+    result = {
+        "column": column,
+        "title": COLUMNS[column].title,
+        "category": args.category,
+        "seed": seed,
+        "command": "python benchmarks/paper.py ablation --data MVTEC --weights FILE "
+        f"--category {args.category} --columns {column} --seeds {seed}{_flags(args)}",
+        **record(work=work, overrides=overrides, weights=IMAGENET, report=report),
+    }
+    write_atomic(cell_path(args, column, seed), (json.dumps(result, indent=2) + "\n").encode())
+
+
+def cell_path(args: argparse.Namespace, column: str, seed: int) -> Path:
+    """A cell's result file."""
+    path: Path = args.output / f"ablation_{_tag(args)}_{column}_seed{seed}.json"
+    return path
 
 
 def read_cell(path: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -177,7 +199,7 @@ def table(results: Sequence[dict[str, Any]], args: argparse.Namespace) -> str:
     for name, column in COLUMNS.items():
         rows = list(_by_seed(results, name).values())
         if rows:
-            cells = " | ".join(_spread([row[key] for row in rows]) for key in METRICS.values())
+            cells = " | ".join(spread([row[key] for row in rows]) for key in METRICS.values())
             paper = "–" if math.isnan(column.paper) else f"{column.paper:.2f}"
             lines.append(f"| {name} | {column.title} | {len(rows)} | {cells} | {paper} |")
     lines += [
@@ -189,16 +211,8 @@ def table(results: Sequence[dict[str, Any]], args: argparse.Namespace) -> str:
         "|" + "---|" * 7,
         *(_effect(results, name) for name in EFFECTS),
         "",
-        "| cell | training | starts (time of a killed one is not counted) | CPU | threads | date | trained at |",
-        "|" + "---|" * 7,
+        *places(results, [f"{result['column']} seed {result['seed']}" for result in results]),
     ]
-    for result in results:
-        place = result["training"]
-        lines.append(
-            f"| {result['column']} seed {result['seed']} | {result['training_seconds'] / 60:.1f} min | "
-            f"{result['training_starts']} | {place['cpu']}, {place['cores']} cores | {place['threads']} | "
-            f"{place['date']} | {place['commit'][:10]} |"
-        )
     lines += ["", "Anomaly relative to the training normals."]
     return "\n".join(lines) + "\n"
 
@@ -219,21 +233,12 @@ def _effect(results: Sequence[dict[str, Any]], name: str) -> str:
     agreeing = sum(iou * paper > 0 for iou in ious)
     mean = float(np.mean(ious))
     verdict = "no difference" if abs(mean) < SHOWN else "confirmed" if mean * paper > 0 else "refuted"
-    ours = f"{_spread(ious, sign='+')} | {_spread(aurocs, sign='+')}"
+    ours = f"{spread(ious, sign='+')} | {spread(aurocs, sign='+')}"
     return f"{row} {ours} | {agreeing} of {len(seeds)} | {verdict} |"
 
 
 def _by_seed(results: Sequence[dict[str, Any]], column: str) -> dict[int, dict[str, Any]]:
     return {each["seed"]: each["report"]["maps"]["attention"] for each in results if each["column"] == column}
-
-
-def _spread(values: Sequence[float | None], *, sign: str = "") -> str:
-    """The mean of a metric over seeds, with its standard deviation where there are several."""
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return "–"
-    mean = f"{np.mean(known):{sign}.3f}"
-    return mean if len(known) == 1 else f"{mean} ± {np.std(known):.3f}"
 
 
 def _tag(args: argparse.Namespace) -> str:

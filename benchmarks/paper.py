@@ -3,7 +3,9 @@
 ``python benchmarks/paper.py ablation --data MVTEC --category screw --weights FILE --seeds 0`` trains and evaluates what
 is not finished of table 8 (a killed training resumes, a finished cell is kept) and writes one JSON file a cell and the
 table into ``benchmarks/results``. ``python benchmarks/paper.py collect ablation --category screw`` makes the table
-from those files alone; ``table7`` is the same for one class against the rest.
+from those files alone. ``table3`` and ``table6`` are the same cells, which give both; ``table4`` is of frames and
+``table7`` of one class against the rest. Table 5 is of LAG, whose owners do not let it be passed on: train and evaluate
+`bundles/lag` where you have it. ``--ray ADDRESS`` runs cells side by side.
 """
 
 from __future__ import annotations
@@ -13,11 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ablation
+import table3
+import table4
 import table7
+from parallel import add_ray_argument
 from reporting import RESULTS
 
 # Each module has HELP, add_run_arguments(parser), add_collect_arguments(parser), run(args) and collect(args).
-TABLES = {"ablation": ablation, "table7": table7}
+TABLES = {"ablation": ablation, "table3": table3, "table4": table4, "table6": table3, "table7": table7}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, table in TABLES.items():
         runner = commands.add_parser(name, help=table.HELP)
         runner.add_argument("--seeds", nargs="+", type=int, default=[0])
-        runner.add_argument("--work", type=Path, default=Path("runs") / name, help=f"models and logs (runs/{name})")
+        folder = Path("runs") / table.__name__
+        runner.add_argument("--work", type=Path, default=folder, help=f"models and logs ({folder})")
+        add_ray_argument(runner)
         table.add_run_arguments(runner)
         runner.set_defaults(run=table.run)
         from_files = collected.add_parser(name, help=table.HELP)
@@ -38,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             each.add_argument("--output", type=Path, default=RESULTS, help="result files (benchmarks/results)")
             table.add_collect_arguments(each)
     args = parser.parse_args(arguments)
+    for key, value in list(vars(args).items()):
+        if isinstance(value, Path):
+            setattr(args, key, value.absolute())  # a Ray worker may start elsewhere
+        elif key == "weights" and Path(value).is_file():
+            args.weights = str(Path(value).absolute())
     args.run(args)
 
 

@@ -7,9 +7,11 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -42,3 +44,27 @@ def cell(values: Mapping[str, Any], key: str) -> str:
     interval = values.get(f"{key}_interval")
     low_high = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
     return f"{values[key]:.3f}{low_high}"
+
+
+def spread(values: Sequence[float | None], *, sign: str = "") -> str:
+    """The mean of a metric over seeds, with its standard deviation where there are several."""
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return "–"
+    mean = f"{np.mean(known):{sign}.3f}"
+    return mean if len(known) == 1 else f"{mean} ± {np.std(known):.3f}"
+
+
+def places(results: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """Markdown lines: where each cell's model was trained, and how long it took."""
+    lines = [
+        "| cell | training | starts (time of a killed one is not counted) | CPU | threads | date | trained at |",
+        "|" + "---|" * 7,
+    ]
+    for name, result in zip(names, results, strict=True):
+        place = result["training"]
+        lines.append(
+            f"| {name} | {result['training_seconds'] / 60:.1f} min | {result['training_starts']} | {place['cpu']}, "
+            f"{place['cores']} cores | {place['threads']} | {place['date']} | {place['commit'][:10]} |"
+        )
+    return lines

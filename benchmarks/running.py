@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,29 @@ def train(bundle: str, *, data: Path, work: Path, overrides: Mapping[str, Any]) 
         overrides: config ids and their values; they define the model.
 
     Raises:
+        ValueError: as `train_once`.
+    """
+    files = {
+        "model_file": str(work / "model.pt"),
+        "state_file": str(work / "state.pt"),
+        "output_dir": str(work / "log"),
+    }
+
+    def training() -> None:
+        run_bundle(bundle, "training", dataset_dir=str(data), state_interval=50, **files, **overrides)
+
+    train_once(training, work=work, overrides=overrides)
+
+
+def train_once(training: Callable[[], None], *, work: Path, overrides: Mapping[str, Any]) -> None:
+    """Run a training and note in ``work`` that it is finished, how long it took and where; a finished one is kept.
+
+    Args:
+        training: writes the model into ``work``; called again, and goes on or begins anew, where it was killed.
+        work: a folder of this training alone.
+        overrides: what defines the model.
+
+    Raises:
         ValueError: if ``work`` holds a finished training with other overrides, whatever its file of weights.
     """
     work.mkdir(parents=True, exist_ok=True)
@@ -53,11 +76,6 @@ def train(bundle: str, *, data: Path, work: Path, overrides: Mapping[str, Any]) 
                 "remove the folder or give another --work"
             )
         return
-    files = {
-        "model_file": str(work / "model.pt"),
-        "state_file": str(work / "state.pt"),
-        "output_dir": str(work / "log"),
-    }
     begun = work / "begun.json"
     if not begun.is_file():  # what trains the model, whatever evaluates it later
         write_atomic(begun, json.dumps(machine()).encode())
@@ -67,11 +85,17 @@ def train(bundle: str, *, data: Path, work: Path, overrides: Mapping[str, Any]) 
     write_atomic(clock, json.dumps(wall).encode())
     start = time.monotonic()
     try:
-        run_bundle(bundle, "training", dataset_dir=str(data), state_interval=50, **files, **overrides)
+        training()
     finally:
         wall["seconds"] += time.monotonic() - start
         write_atomic(clock, json.dumps(wall).encode())
     write_atomic(done, json.dumps(dict(overrides)).encode())
+
+
+def is_trained(work: Path, overrides: Mapping[str, Any]) -> bool:
+    """Whether ``work`` holds the finished model of these overrides, whatever its file of weights."""
+    done = work / "done.json"
+    return done.is_file() and _defining(json.loads(done.read_text())) == _defining(overrides)
 
 
 def evaluate(

@@ -11,11 +11,14 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from parallel import Cell, run_cells
+from reporting import places, spread
 from running import evaluate, record, train
 
 from monai_cavga.data.one_class import CLASSES
@@ -86,19 +89,36 @@ def run(args: argparse.Namespace) -> None:
     folders = {name: getattr(args, f"data_{name}") for name in DATA_SETS}
     if not any(folders.values()):
         sys.exit("no data: give --data-mnist DIR, --data-cifar10 DIR or both")
+    cells: list[Cell] = []
     for seed in args.seeds:
         for data_set, data in folders.items():
             for number in args.classes if data is not None else ():
-                _cell(args, data_set, data=data, number=number, seed=seed)
+                path = cell_path(args, data_set, number, seed)
+                if path.is_file():
+                    read_cell(path, args)
+                    print(f"{path} is there already: remove it to measure again", flush=True)
+                else:
+                    cells.append(partial(measure_cell, args, data_set, data=data, number=number, seed=seed))
+    run_cells(cells, address=args.ray)
     collect(args)
 
 
-def _cell(args: argparse.Namespace, data_set: str, *, data: Path, number: int, seed: int) -> None:
-    path = args.output / f"{_tag(args)}_{data_set}_{number}_seed{seed}.json"
-    if path.is_file():
-        read_cell(path, args)
-        print(f"{path} is there already: remove it to measure again", flush=True)
-        return
+def cell_path(args: argparse.Namespace, data_set: str, number: int, seed: int) -> Path:
+    """A cell's result file."""
+    path: Path = args.output / f"{_tag(args)}_{data_set}_{number}_seed{seed}.json"
+    return path
+
+
+def measure_cell(args: argparse.Namespace, data_set: str, *, data: Path, number: int, seed: int) -> None:
+    """Train and evaluate one cell.
+
+    Args:
+        args: of the command line.
+        data_set: of `DATA_SETS`.
+        data: its folder.
+        number: the normal class.
+        seed: of everything.
+    """
     work = args.work / _tag(args) / data_set / str(number) / f"seed{seed}"
     overrides = cell_overrides(args, data_set, number, seed)
     print(f"{data_set} class {number} seed {seed}: training in {work}", flush=True)
@@ -116,7 +136,7 @@ def _cell(args: argparse.Namespace, data_set: str, *, data: Path, number: int, s
         "validation_psnr": state["best_metric"],
         **record(work=work, overrides=overrides, weights="none", report=report),
     }
-    write_atomic(path, (json.dumps(result, indent=2) + "\n").encode())
+    write_atomic(cell_path(args, data_set, number, seed), (json.dumps(result, indent=2) + "\n").encode())
 
 
 def read_cell(path: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -161,14 +181,8 @@ def table(results: Sequence[dict[str, Any]], args: argparse.Namespace) -> str:
         cells = [each for each in results if each["data_set"] == name]
         if cells:
             lines += ["", *_half(name, cells)]
-    lines += ["", "| cell | training | starts | CPU | threads | date | trained at |", "|" + "---|" * 7]
-    for each in results:
-        place = each["training"]
-        lines.append(
-            f"| {each['data_set']} {each['class']} seed {each['seed']} | {each['training_seconds'] / 60:.1f} min | "
-            f"{each['training_starts']} | {place['cpu']}, {place['cores']} cores | {place['threads']} | "
-            f"{place['date']} | {place['commit'][:10]} |"
-        )
+    names = [f"{each['data_set']} {each['class']} seed {each['seed']}" for each in results]
+    lines += ["", *places(results, names)]
     return "\n".join([*lines, "", "Anomaly relative to the training normals."]) + "\n"
 
 
@@ -205,18 +219,12 @@ def _half(name: str, cells: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _row(label: str, seeds: int, aurocs: dict[str, list[float]], paper: float, psnr: str) -> str:
-    ours = " | ".join(_spread(aurocs[key]) for key in MAPS)
+    ours = " | ".join(spread(aurocs[key]) for key in MAPS)
     return f"| {label} | {seeds} | {ours} | {paper:.3f} | {np.mean(aurocs[JUDGED]) - paper:+.3f} | {psnr} |"
 
 
 def _auroc(cell: dict[str, Any], key: str) -> float:
     return float(cell["report"]["maps"][key]["image_auroc"])
-
-
-def _spread(values: Sequence[float]) -> str:
-    """The mean over seeds, with its standard deviation where there are several."""
-    mean = f"{np.mean(values):.3f}"
-    return mean if len(values) == 1 else f"{mean} ± {np.std(values):.3f}"
 
 
 def _jpeg_images(data: Path, number: int) -> int:
