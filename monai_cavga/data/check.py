@@ -142,8 +142,12 @@ def _sections(root: Path, kind: Kind) -> dict[str, Reader]:
     if kind in get_args(OneClassName):
         listed = partial(one_class.one_class_items, root, dataset=cast(OneClassName, kind), normal_class=0)
         return {f"{section}, normal class 0": partial(listed, section) for section in SECTIONS}
-    read = {"lag": lag.lag_items, "idrid": idrid.idrid_items, "ped2": ped2.ped2_items}[kind]
-    return {section: partial(read, root, section) for section in SECTIONS}
+    readers: dict[str, Callable[..., Sequence[Item]]] = {
+        "lag": lag.lag_items,
+        "idrid": idrid.idrid_items,
+        "ped2": ped2.ped2_items,
+    }
+    return {section: partial(readers[kind], root, section) for section in SECTIONS}
 
 
 def _readers(root: Path, kind: Kind) -> list[Reader]:
