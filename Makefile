@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 help:
 	@echo "make demo    train on synthetic retinas and localise lesions: demo/index.html"
-	@echo "make test    run the tests"
+	@echo "make test    run the tests; as root in a container, install the Debian packages they drive first"
 	@echo "make lint    check style and format (ruff)"
 	@echo "make types   check types (mypy --strict)"
 	@echo "make bench   collect the benchmark runs into the results tables"
@@ -31,6 +31,7 @@ demo: $(STAMP)
 	@$(BIN)/python tutorials/demo.py
 
 test: $(STAMP)
+	@tests/install_tools.sh
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)
