@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-from monai_cavga.transforms.fundus import field_of_view
+from monai_cavga.fundus import field_of_view
 
 __all__ = ["Quality", "measure", "problem"]
 

@@ -235,3 +235,26 @@ def resize_mask(mask: Array, size: tuple[int, int]) -> Array:
         return mask > 0
     picture = Image.fromarray((mask > 0).astype(np.float32))
     return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BOX)) > 0
+
+
+def grey16(values: Array, *, low: float, high: float) -> Array:
+    """A map on a fixed scale in 16 bits: ``round(65535 * clip((value - low) / (high - low), 0, 1))``.
+
+    Args:
+        values: ``(H, W)`` float.
+        low: the value of pixel 0.
+        high: the value of pixel 65535.
+
+    Returns:
+        ``(H, W)`` uint16; within the scale exact to ``(high - low) / 131070``.
+
+    Raises:
+        ValueError: if a value is not finite (no pixel value means "unknown").
+    """
+    unknown = int((~np.isfinite(values)).sum())
+    if unknown:
+        raise ValueError(
+            f"{unknown} of {values.size} values are not finite, expected numbers: check the network's weights"
+        )
+    share = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
+    return np.round(65535 * share).astype(np.uint16)

@@ -11,7 +11,7 @@ import ignite.distributed as idist
 import numpy as np
 from ignite.engine import Engine, Events
 
-from monai_cavga.handlers.colour import Array, as_map, as_photo, blend, map_layer, resize_map, resize_photo
+from monai_cavga.handlers.colour import Array, as_map, as_photo, blend, grey16, map_layer, resize_map, resize_photo
 from monai_cavga.handlers.files import NOTICE, safe_name, save_png, unique_stem, write_atomic
 from monai_cavga.handlers.outputs import check_positive, label_of, outputs_of, score_of
 from monai_cavga.handlers.panels import Scales, scale_of
@@ -131,26 +131,3 @@ class LocalisationHandler:
         }
         write_atomic(self.folder / "maps.json", (json.dumps(index, indent=2, allow_nan=False) + "\n").encode())
         self._entries = []
-
-
-def grey16(values: Array, *, low: float, high: float) -> Array:
-    """A map on a fixed scale in 16 bits: ``round(65535 * clip((value - low) / (high - low), 0, 1))``.
-
-    Args:
-        values: ``(H, W)`` float.
-        low: the value of pixel 0.
-        high: the value of pixel 65535.
-
-    Returns:
-        ``(H, W)`` uint16; within the scale exact to ``(high - low) / 131070``.
-
-    Raises:
-        ValueError: if a value is not finite (no pixel value means "unknown").
-    """
-    unknown = int((~np.isfinite(values)).sum())
-    if unknown:
-        raise ValueError(
-            f"{unknown} of {values.size} values are not finite, expected numbers: check the network's weights"
-        )
-    share = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
-    return np.round(65535 * share).astype(np.uint16)

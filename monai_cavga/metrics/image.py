@@ -12,6 +12,7 @@ from torch import Tensor
 from monai_cavga.metrics import curves
 from monai_cavga.metrics.accumulation import gather_rows
 from monai_cavga.metrics.errors import UndefinedMetricError
+from monai_cavga.metrics.score import map_score, values_inside
 from monai_cavga.metrics.shell import StreamingMetric
 
 __all__ = [
@@ -44,11 +45,7 @@ def image_score(anomaly_map: Tensor, *, fov: Tensor | None = None, quantile: flo
         ValueError: if ``quantile`` is outside [0, 1], the shapes differ, no pixel is inside, or one inside is
             not finite.
     """
-    if quantile is None:
-        return float(_inside(anomaly_map, fov).mean(dtype=np.float64))
-    if not 0 <= quantile <= 1:
-        raise ValueError(f"quantile is {quantile}, expected 0 to 1, e.g. 0.995")
-    return float(np.quantile(_inside(anomaly_map, fov), quantile))
+    return map_score(_array(anomaly_map), fov=None if fov is None else _array(fov), quantile=quantile)
 
 
 def false_positive_area(anomaly_map: Tensor, *, threshold: float, fov: Tensor | None = None) -> float:
@@ -67,7 +64,8 @@ def false_positive_area(anomaly_map: Tensor, *, threshold: float, fov: Tensor | 
     """
     if not np.isfinite(threshold):
         raise ValueError(f"threshold is {threshold}, expected a finite score, e.g. 0.5")
-    return float((_inside(anomaly_map, fov) >= threshold).mean())
+    inside = values_inside(_array(anomaly_map), None if fov is None else _array(fov))
+    return float((inside >= threshold).mean())
 
 
 def image_auroc(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -217,19 +215,6 @@ def _checked(metric: str, scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray
     return value, label
 
 
-def _inside(anomaly_map: Tensor, fov: Tensor | None) -> NDArray[np.float32]:
-    """Finite scores inside the field of view, at least one, ``(n,)``."""
-    values = anomaly_map.detach().as_subclass(Tensor).float()
-    if fov is not None:
-        if fov.shape != anomaly_map.shape:
-            raise ValueError(
-                f"fov has shape {tuple(fov.shape)}, the anomaly map {tuple(anomaly_map.shape)}: "
-                "bring both to one size (Invertd) before scoring"
-            )
-        values = values[fov.detach().as_subclass(Tensor).to(values.device) > 0]
-    inside: NDArray[np.float32] = values.reshape(-1).cpu().numpy()
-    if inside.size == 0:
-        raise ValueError("fov has 0 pixels inside, expected at least one: the image may be black or the crop empty")
-    if not np.isfinite(inside).all():
-        raise ValueError("anomaly map is NaN or infinite inside the field of view, expected finite scores")
-    return inside
+def _array(values: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = values.detach().as_subclass(Tensor).float().cpu().numpy()
+    return array

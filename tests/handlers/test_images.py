@@ -17,8 +17,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from monai_cavga.handlers import LocalisationHandler, PanelHandler, TensorBoardPanelHandler
+from monai_cavga.handlers.colour import grey16
 from monai_cavga.handlers.files import NOTICE
-from monai_cavga.handlers.localisation import grey16
 from monai_cavga.handlers.outputs import check_positive, outputs_of, source_of
 
 HEIGHT, WIDTH = 30, 50

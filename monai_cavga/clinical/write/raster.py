@@ -10,9 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from monai_cavga.clinical.records import Localisation
-from monai_cavga.handlers.colour import OUTLINE, blend, contour, map_layer, resize_map, resize_mask, resize_photo
+from monai_cavga.handlers.colour import (
+    OUTLINE,
+    blend,
+    contour,
+    grey16,
+    map_layer,
+    resize_map,
+    resize_mask,
+    resize_photo,
+)
 from monai_cavga.handlers.files import NOTICE, save_png, write_atomic
-from monai_cavga.handlers.localisation import grey16
 
 __all__ = ["fit_size", "overlay_picture", "shown_photo", "write_map", "write_nifti", "write_overlay"]
 
