@@ -99,7 +99,13 @@ def is_trained(work: Path, overrides: Mapping[str, Any]) -> bool:
 
 
 def evaluate(
-    bundle: str, *, data: Path, work: Path, overrides: Mapping[str, Any], handlers: Sequence[Any] = ()
+    bundle: str,
+    *,
+    data: Path,
+    work: Path,
+    overrides: Mapping[str, Any],
+    handlers: Sequence[Any] = (),
+    folder: str = "eval",
 ) -> dict[str, Any]:
     """Evaluate the model of `train` on the test set; the report.
 
@@ -109,11 +115,12 @@ def evaluate(
         work: as `train`.
         overrides: as `train`.
         handlers: of `run_bundle`.
+        folder: in ``work``, for the report and the scores.
     """
     options = {key: value for key, value in overrides.items() if key not in ("epochs", "encoder_weights")}
-    files = {"model_file": str(work / "model.pt"), "evaluation_dir": str(work / "eval")}
+    files = {"model_file": str(work / "model.pt"), "evaluation_dir": str(work / folder)}
     run_bundle(bundle, "evaluating", handlers=handlers, dataset_dir=str(data), **files, **options)
-    report: dict[str, Any] = json.loads((work / "eval" / "report.json").read_text(encoding="utf-8"))
+    report: dict[str, Any] = json.loads((work / folder / "report.json").read_text(encoding="utf-8"))
     return report
 
 

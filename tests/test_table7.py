@@ -30,7 +30,7 @@ def cell(folder: Path, data_set: str, number: int, auroc: float, *, seed: int = 
 
     overrides = table7.cell_overrides(argparse.Namespace(fast=False), data_set, number, seed)
     overrides.pop("encoder_weights")
-    maps = {key: {"image_auroc": auroc if key == "residual" else 0.5} for key in table7.MAPS}
+    maps = {key: {"image_auroc": auroc if key == "residual" else 0.5} for key in table7.SCORES}
     result = {
         "data_set": data_set,
         "class": number,
@@ -56,13 +56,14 @@ def test_numbers_are_the_papers(paper: ModuleType, shared_dir: Path) -> None:
 
 
 def test_run_and_keep(paper: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data, output = write_shapes(tmp_path / "shapes", normal=40, anomalous=5), tmp_path / "results"
+    data, output = write_shapes(tmp_path / "shapes", normal=80, anomalous=5), tmp_path / "results"
     words = ["table7", "--data-mnist", str(data), "--classes", "1", "--fast", "--work", str(tmp_path / "work")]
     paper.main([*words, "--output", str(output)])
     assert sorted(path.name for path in output.iterdir()) == ["table7-fast.md", "table7-fast_mnist_1_seed0.json"]
     result = json.loads((output / "table7-fast_mnist_1_seed0.json").read_text())
     assert result["report"]["n_images"] == {"normal": 5, "anomalous": 15}
     assert result["validation_psnr"] > 0
+    assert 0 <= result["report"]["maps"]["fused"]["image_auroc"] <= 1
     assert str(tmp_path) not in json.dumps(result)
     capsys.readouterr()
     paper.main([*words, "--output", str(output)])
@@ -78,11 +79,21 @@ def test_table_by_hand(paper: ModuleType, tmp_path: Path) -> None:
     cell(tmp_path, "cifar10", 5, 0.6)
     paper.main(["collect", "table7", "--output", str(tmp_path)])
     text = (tmp_path / "table7.md").read_text()
-    assert "| 4 | 1 | 0.800 | 0.500 | 0.500 | 0.500 | 0.977 | -0.177 | 20.0 |" in text
-    assert "| 3 | 2 | 0.800 ± 0.100 | 0.500 ± 0.000 | 0.500 ± 0.000 | 0.500 ± 0.000 | 0.983 | -0.183 | 20.0 |" in text
-    assert "| mean | 1 | 0.890 | 0.500 | 0.500 | 0.500 | 0.986 | -0.096 |  |" in text
-    assert "| 5 dog | 1 | 0.600 | 0.500 | 0.500 | 0.500 | 0.552 | +0.048 | 20.0 |" in text
+    assert "| 4 | 1 | 0.800 | 0.500 | 0.500 | 0.500 | 0.500 | 0.977 | -0.177 | 20.0 |" in text
+    assert f"| 3 | 2 | 0.800 ± 0.100 |{' 0.500 ± 0.000 |' * 4} 0.983 | -0.183 | 20.0 |" in text
+    assert "| mean | 1 | 0.890 | 0.500 | 0.500 | 0.500 | 0.500 | 0.986 | -0.096 |  |" in text
+    assert "| 5 dog | 1 | 0.600 | 0.500 | 0.500 | 0.500 | 0.500 | 0.552 | +0.048 | 20.0 |" in text
     assert "lossy copy (JPEG, quality 75) with 2,500 training images" in text
+
+
+def test_fused_is_standardised_by_held_out_normals(paper: ModuleType, tmp_path: Path) -> None:
+    """hand: residual 1 +- 1, kl 10 +- 10, distance 100 +- 100; totals of the test -3, 3, 0 with the anomaly second."""
+    head = "name,label,residual,kl,latent_distance,attention\n"
+    (tmp_path / "normals.csv").write_text(head + "a,0,0,0,0,9\nb,0,2,20,200,9\n")
+    (tmp_path / "test.csv").write_text(head + "c,0,0,0,0,9\nd,1,2,20,200,0\ne,0,5,10,-200,99\n")
+    assert paper.table7.fused_auroc(tmp_path / "normals.csv", tmp_path / "test.csv") == 1.0
+    (tmp_path / "test.csv").write_text(head + "c,0,0,0,0,9\nd,1,2,10,0,0\ne,0,5,10,-200,99\n")  # -3, 0, 1
+    assert paper.table7.fused_auroc(tmp_path / "normals.csv", tmp_path / "test.csv") == 0.5
 
 
 def test_refusals(paper: ModuleType, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from monai_cavga.networks import CAVGA, CAVGALocalizer, WeightsError, load_model
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "one_class"
 SIZE = [32, 48]
-TINY: dict[str, Any] = {"image_size": SIZE, "latent_channels": 8}
+TINY: dict[str, Any] = {"image_size": SIZE, "stages": 2, "latent_channels": 8}
 OPTIONS = {**TINY, "normal_class": 1, "validation_fraction": 0.25, "batch_size": 16}
 TRAINING = {**OPTIONS, "discriminator_channels": 8, "panel_interval": 1, "flip_probability": 0.5}
 
