@@ -61,13 +61,6 @@ class Orthanc:
         return len(self.get("/instances").json())
 
 
-def encoded(dataset: Dataset) -> bytes:
-    """A data set as a file's bytes."""
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
-
-
 @contextmanager
 def orthanc(
     folder: Path, *, auth: tuple[str, str] | None = None, certificate: Path | None = None, **more: Any

@@ -14,8 +14,8 @@ import numpy as np
 import pacs_fakes
 import pytest
 from dicom_files import dicom_image, photograph
-from orthanc import Orthanc, encoded, orthanc
-from pacs_fakes import work
+from orthanc import Orthanc, orthanc
+from pacs_fakes import encoded, work
 from pydicom import Dataset
 
 from monai_cavga.clinical.pacs.archive import Query

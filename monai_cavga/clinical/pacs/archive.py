@@ -90,7 +90,7 @@ class Archive(Protocol):
     """A PACS, over one of the protocols. Every method raises `TransferError` and nothing else."""
 
     def studies(self, query: Query) -> list[str]:
-        """Study Instance UIDs that match dates and modalities, each once."""
+        """Study Instance UIDs that match dates and modalities, each once, as the archive writes them: unchecked."""
 
     def images(self, study: str, *, modalities: tuple[str, ...]) -> list[ObjectRef]:
         """The study's objects in series of these modalities, each once."""

@@ -1,15 +1,21 @@
-"""Whether an object that was read is whole, and whether it is the one that was sent."""
+"""Objects as an archive sends them: opened, found whole, and compared with the one that was sent."""
 
 from __future__ import annotations
 
 import math
+import struct
+from io import BytesIO
 from typing import Any
 
 import numpy as np
-from pydicom import DataElement, Dataset
+from pydicom import DataElement, Dataset, dcmread
+from pydicom.filereader import read_dataset, read_preamble
 from pydicom.sequence import Sequence
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-__all__ = ["difference", "missing_part"]
+from monai_cavga.clinical.pacs.archive import TransferError
+
+__all__ = ["difference", "missing_part", "opened"]
 
 # What an archive may rightly change or add: who the patient is, by its own records, and notes of its own.
 _ARCHIVES_OWN = {
@@ -23,18 +29,33 @@ _PIXELS = "PixelData"
 _CLOSE, _FEW = 1e-3, 1e-3
 
 
+def opened(content: bytes) -> Dataset:
+    """Read a file's bytes; its pixels are not decoded. Pydicom raises anything for a damaged one.
+
+    Raises:
+        TransferError: if it is deflated: a small file may unpack to any size.
+    """
+    file = BytesIO(content)
+    read_preamble(file, force=False)
+    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        raise TransferError(
+            "the object is deflated, and may unpack to any size: store it in another transfer syntax", transient=False
+        )
+    file.seek(0)
+    return dcmread(file)
+
+
 def missing_part(dataset: Dataset) -> str:
-    """What an image lacks of its pixels, in words; "" for a whole one and for an object without pixels.
+    """What an image lacks of its pixels, in words; "" for a whole one.
 
     Pydicom reads a file that was cut short without a word. Nothing is decoded here.
     """
-    if "Rows" not in dataset:
-        return ""
-    if _PIXELS not in dataset:
+    if "Rows" not in dataset or _PIXELS not in dataset:
         return "its pixels are missing"
     syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
     if syntax is None or syntax.is_compressed:
-        return "" if dataset.PixelData else "its pixels are missing"
+        return "" if _whole_fragments(dataset.PixelData) else "its pixels did not all come"
     bits = (
         int(dataset.Rows)
         * int(dataset.Columns)
@@ -57,13 +78,24 @@ def difference(sent: Dataset, came: Dataset, *, exactly: bool) -> str:
         exactly: False accepts what another machine's rounding changes: numbers by a thousandth, and a thousandth of
             the pixels by more than a step of a fractional map.
     """
-    if lacking := missing_part(came):
+    if _PIXELS in sent and (lacking := missing_part(came)):
         return lacking
     ours, theirs = _comparable(sent), _comparable(came)
     where = _unlike(ours, theirs, close=0.0 if exactly else _CLOSE)
     if where:
         return f"{where} differs"
     return _pixel_difference(sent, came, exactly=exactly)
+
+
+def _whole_fragments(data: bytes) -> bool:
+    """Whether compressed pixels end where their last fragment does; each begins with a tag and its length."""
+    at = 0
+    while at + 8 <= len(data):
+        _, element, length = struct.unpack_from("<HHI", data, at)
+        if element == 0xE0DD:  # the end of the sequence
+            return True
+        at += 8 + length
+    return 0 < at == len(data)
 
 
 def _comparable(dataset: Dataset) -> Dataset:

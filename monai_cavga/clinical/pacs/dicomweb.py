@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from pydicom import Dataset
 
 from monai_cavga.clinical.pacs.archive import ObjectRef, Query, TransferError, valid_uid
+from monai_cavga.clinical.pacs.content import opened
 
 __all__ = ["DicomWebArchive", "checked_url"]
 
@@ -20,6 +22,8 @@ PAGE = 200
 TIMEOUT = (10.0, 120.0)  # seconds to connect, and between two parts of an answer
 LATER = {404, 408, 425, 429, 500, 502, 503, 504}  # 404: what was stored a moment ago may not be found yet
 OUT_OF_RESOURCES = range(0xA700, 0xA800)
+# any other syntax makes a server transcode, which it may fail to do half-way through its answer
+AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
 
 def checked_url(url: str, *, with_password: bool) -> str:
@@ -63,13 +67,13 @@ class DicomWebArchive:
             from dicomweb_client.web import DICOMwebClient
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(f"DICOMweb needs {error.name}: pip install 'monai_cavga[dicom]'") from error
-        session = requests.Session()
-        session.trust_env = False  # no .netrc and no proxy of the environment comes between
-        session.verify = str(ca) if ca else True
-        session.cert = str(certificate) if certificate else None
+        self._url, self._session = url, requests.Session()
+        self._session.trust_env = False  # no .netrc and no proxy of the environment comes between
+        self._session.verify = str(ca) if ca else True
+        self._session.cert = str(certificate) if certificate else None
         if user:
-            session.auth = (user, password)
-        self._client = DICOMwebClient(url, session=session, timeout=TIMEOUT)
+            self._session.auth = (user, password)
+        self._client = DICOMwebClient(url, session=self._session, timeout=TIMEOUT)
         self._client.set_http_retry_params(retry=False)  # `Retry` does it, for both protocols alike
         self._client.host = urlsplit(url).netloc  # the client's own Host field lacks the port
 
@@ -80,7 +84,7 @@ class DicomWebArchive:
             filters = {"StudyDate": query.dates, "ModalitiesInStudy": modality}
             search = partial(self._client.search_for_studies, search_filters=filters)
             for row in self._pages(STUDY, search):
-                found[valid_uid(_value(row, STUDY), "StudyInstanceUID")] = None
+                found[str(_value(row, STUDY) or "")] = None
         return list(found)
 
     def images(self, study: str, *, modalities: tuple[str, ...]) -> list[ObjectRef]:
@@ -110,12 +114,12 @@ class DicomWebArchive:
 
     def retrieve(self, ref: ObjectRef) -> Dataset:
         """See `Archive`."""
+        url = f"{self._url}/studies/{ref.study}/series/{ref.series}/instances/{ref.instance}"
         with _translated():
-            # any other media type makes the server transcode, which it may fail to do half-way through its answer
-            dataset: Dataset = self._client.retrieve_instance(
-                ref.study, ref.series, ref.instance, media_types=(("application/dicom", "*"),)
-            )
-            return dataset
+            # not the client's own method, which inflates what is deflated
+            answer = self._session.get(url, headers={"Accept": AS_STORED}, timeout=TIMEOUT)
+            answer.raise_for_status()
+            return opened(_first_part(answer.headers.get("Content-Type", ""), answer.content))
 
     def store(self, dataset: Dataset) -> None:
         """See `Archive`."""
@@ -147,6 +151,21 @@ def _value(row: dict[str, Any], tag: str) -> Any:
     """The first value of an attribute in DICOM JSON; None where it has none."""
     values = row.get(tag, {}).get("Value") or [None]
     return values[0]
+
+
+def _first_part(kind: str, content: bytes) -> bytes:
+    """The file in an answer of several parts, or of one.
+
+    Raises:
+        ValueError: if a mark is missing: the answer broke off.
+    """
+    header = Message()
+    header["Content-Type"] = kind
+    if header.get_content_type() == "application/dicom":
+        return content
+    mark = b"--" + str(header.get_boundary("")).encode()
+    start = content.index(b"\r\n\r\n", content.index(mark)) + 4
+    return content[start : content.index(b"\r\n" + mark, start)]
 
 
 @contextmanager

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -27,13 +26,13 @@ from pydicom.uid import (
 )
 
 from monai_cavga.clinical.pacs.archive import ObjectRef, Query, TransferError, valid_uid
+from monai_cavga.clinical.pacs.content import opened
 
 __all__ = ["DimseArchive", "tls_context"]
 
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # study root
 GET = "1.2.840.10008.5.1.4.1.2.2.3"
-# One context each: given several in one, a server transcodes, and fails where it cannot. No deflated: a small file of
-# it may unpack to anything.
+# One context each: given several in one, a server transcodes, and fails where it cannot.
 SYNTAXES = (
     *(ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless),
     *(JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless),
@@ -79,7 +78,7 @@ class DimseArchive:
         found: dict[str, None] = {}
         for modality in query.modalities:
             for row in self._find("STUDY", StudyInstanceUID="", StudyDate=query.dates, ModalitiesInStudy=modality):
-                found[valid_uid(row.get("StudyInstanceUID"), "StudyInstanceUID")] = None
+                found[str(row.get("StudyInstanceUID") or "")] = None
         return list(found)
 
     def images(self, study: str, *, modalities: tuple[str, ...]) -> list[ObjectRef]:
@@ -129,7 +128,7 @@ class DimseArchive:
         if not came:
             raise TransferError(f"PACS did not send the object ({_named(last)})", transient=True)
         with _translated():
-            return dcmread(io.BytesIO(came[0]))
+            return opened(came[0])
 
     def store(self, dataset: Dataset) -> None:
         """See `Archive`."""

@@ -46,13 +46,13 @@ class Journal:
         if len(whole) + len(newline) < len(content):
             os.truncate(path, len(whole) + len(newline))
 
-    def __getitem__(self, key: str) -> Entry | None:
-        """The last entry of an image; None if there is none."""
-        return self._entries.get(key)
+    def __getitem__(self, key: str) -> Entry:
+        """The last entry of an image."""
+        return self._entries[key]
 
-    def finished(self) -> dict[str, Entry]:
-        """Images that need no second visit: stored and verified, or refused for what they are."""
-        return {key: entry for key, entry in self._entries.items() if entry["state"] != "failed"}
+    def finished(self) -> frozenset[str]:
+        """Keys of the images that need no second visit: stored and verified, or refused for what they are."""
+        return frozenset(key for key, entry in self._entries.items() if entry["state"] != "failed")
 
     def add(self, *, image: str, study: str, state: State, problem: str = "") -> None:
         """Append an entry.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ def run_pacs(
             say(f"query failed: {error}")
             return ALL_FAILED
         studies = studies[: query.limit]
-        finished = frozenset(journal.finished())
+        finished = journal.finished()
         if cluster is None:
             here = partial(process_study, archive, work=replace(work, scratch=scratch), finished=finished)
             reports: Iterator[StudyReport] = map(here, studies)
@@ -70,7 +71,7 @@ def run_pacs(
                     journal.add(image=image.key, study=report.name, state=image.state, problem=image.problem)
             failures = _failures(report, journal)
             bad += len(failures)
-            good += len(report.images) - len(failures) + (1 if report.problem else 0)
+            good += sum(journal[image.key]["state"] == "stored" for image in report.images)
             for line in (_line(report), *failures):
                 say(f"[{number}/{len(studies)}] study {report.name}: {line}")
         shutil.rmtree(scratch, ignore_errors=True)
@@ -95,7 +96,7 @@ def _failures(report: StudyReport, journal: Journal) -> list[str]:
     lines = [f"failed: {report.problem}"] if report.problem else []
     for image in report.images:
         entry = journal[image.key]
-        if entry is not None and entry["state"] != "stored":
+        if entry["state"] != "stored":
             lines.append(f"image {image.name} {entry['state']}: {entry['problem']}")
     return lines
 
@@ -103,15 +104,10 @@ def _failures(report: StudyReport, journal: Journal) -> list[str]:
 @contextmanager
 def _alone(state: Path) -> Iterator[None]:
     """Only one run at a time uses a folder; the system frees the lock of a process that was killed."""
-    from filelock import FileLock, Timeout
-
     state.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(state / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise ValueError(f"{state} is used by another run: wait for it, or give another --state") from error
-    try:
+    with (state / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"{state} is used by another run: wait for it, or give another --state") from error
         yield
-    finally:
-        lock.release()

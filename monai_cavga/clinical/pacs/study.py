@@ -12,7 +12,15 @@ from typing import Literal
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 
-from monai_cavga.clinical.pacs.archive import Archive, Localise, Localised, ObjectRef, TransferError, short_hash
+from monai_cavga.clinical.pacs.archive import (
+    Archive,
+    Localise,
+    Localised,
+    ObjectRef,
+    TransferError,
+    short_hash,
+    valid_uid,
+)
 from monai_cavga.clinical.pacs.content import difference, missing_part
 from monai_cavga.clinical.pacs.journal import image_key
 from monai_cavga.clinical.pacs.retry import Retry
@@ -87,6 +95,7 @@ def process_study(archive: Archive, study: str, *, work: Work, finished: Contain
     """
     name = short_hash(study)
     try:
+        valid_uid(study, "StudyInstanceUID")
         refs = work.retry(lambda: archive.images(study, modalities=work.modalities))
     except TransferError as error:
         return StudyReport(name=name, problem=str(error))
@@ -213,7 +222,7 @@ def _save(dataset: Dataset, path: Path) -> None:
         dataset.file_meta = meta
         dataset.save_as(path, enforce_file_format=True)
     except Exception as error:  # a damaged element is found only when it is written
-        raise TransferError(f"the image cannot be read ({type(error).__name__})", transient=False) from error
+        raise TransferError(f"the image cannot be saved ({type(error).__name__})", transient=False) from error
 
 
 def _failed(ref: ObjectRef, keys: dict[str, str], problem: str) -> ImageReport:
