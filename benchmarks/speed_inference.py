@@ -101,16 +101,16 @@ def runtimes(options: Options) -> list[Row]:
     rows = []
     for batch, size in options.batches():
         graph, image = deployed_graph(size), torch.rand(batch, 3, *size)
-        calls = {"eager": lambda g=graph, x=image: g(x), "localiser alone": lambda g=graph, x=image: g.localizer(x)}
+        calls = {"eager": lambda g=graph, x=image: g(x)[0], "localiser alone": lambda g=graph, x=image: g.localizer(x)}
         calls["channels_last"] = channels_last(graph, image)
         calls["bf16"] = half(graph, image)
         calls["ONNX Runtime"] = on_onnx_runtime(graph, image)
         compiler = shutil.which(os.environ.get("CXX", "g++"))
         if options.compile and compiler:
             compiled = torch.compile(graph, dynamic=False)
-            calls["torch.compile"] = lambda g=compiled, x=image: g(x)
+            calls["torch.compile"] = lambda g=compiled, x=image: g(x)[0]
         with torch.inference_mode():
-            reference = graph(image)
+            reference = graph(image)[0]
             found = {name: call() for name, call in calls.items()}
             timing = interleaved(calls, options.rounds)
         for name in calls:
@@ -140,7 +140,7 @@ def channels_last(graph: DeployedGraph, image: Tensor) -> Callable[[], Tensor]:
     """The graph with weights and image in the order of NHWC."""
     other = copy.deepcopy(graph).to(memory_format=torch.channels_last)
     moved = image.contiguous(memory_format=torch.channels_last)
-    return lambda: other(moved)
+    return lambda: other(moved)[0]
 
 
 def half(graph: DeployedGraph, image: Tensor) -> Callable[[], Tensor]:
@@ -148,7 +148,7 @@ def half(graph: DeployedGraph, image: Tensor) -> Callable[[], Tensor]:
 
     def call() -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            return graph(image).float()
+            return graph(image)[0].float()
 
     return call
 
@@ -159,7 +159,7 @@ def on_onnx_runtime(graph: DeployedGraph, image: Tensor) -> Callable[[], Tensor]
     content, _ = onnx_bytes(Deployed(graph, description, Compose([])))
     session = open_session(content, name="benchmark", threads=torch.get_num_threads())
     pixels = image.numpy()
-    return lambda: torch.from_numpy(session.run(None, {"image": pixels})[0])
+    return lambda: torch.from_numpy(session.run(["maps"], {"image": pixels})[0])
 
 
 def against_memory_bank(options: Options) -> list[Row]:

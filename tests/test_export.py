@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from safetensors.torch import save_file
 from monai_cavga.__main__ import main
 from monai_cavga.data import phantom, read_image
 from monai_cavga.export import OnnxBackend, OnnxBackendError, backend, bundle, write
+from monai_cavga.export.backend import OUTPUTS
 from monai_cavga.export.bundle import ExportError, deploy
 from monai_cavga.export.graph import resize_matrix
 from monai_cavga.handlers.files import NOTICE
 from monai_cavga.networks import CAVGA, CAVGALocalizer
-from monai_cavga.transforms import AlignObjectd, LoadRGBd
+from monai_cavga.transforms import AlignObjectd, FieldOfViewd, LoadRGBd
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 SIZE = [48, 64]
@@ -103,12 +104,14 @@ def test_onnx_file_gives_the_maps_of_run_inference(name: str, tmp_path: Path, ca
     found = OnnxBackend(file, threads=1)
     for stem in ("larger", "smaller"):
         image = read_image(str(images / f"{stem}.png"), channels=found.channels).transpose(2, 0, 1)
-        maps = found.maps(np.stack([image, 1 - image]))
+        maps, seen, seen_maps = found.run(np.stack([image, 1 - image]))
         expected = written_maps(tmp_path / "maps", stem)
         assert maps.shape == (2, *expected.shape)
         assert np.abs(maps[0] - expected).max() < 1e-4 + 1 / 131070  # the files' rounding
         assert np.ptp(expected, axis=(1, 2)).min() > 1e-3  # no map is flat
         assert np.abs(maps[1] - maps[0]).max() > 1e-3
+        assert seen.shape[1:] == (found.channels, *overrides.get("object_size", found.metadata["image_size"]))
+        assert seen_maps.shape == (2, len(found.names), *seen.shape[2:])
 
 
 def check_description(file: Path, name: str, overrides: dict[str, Any]) -> None:
@@ -125,12 +128,14 @@ def check_description(file: Path, name: str, overrides: dict[str, Any]) -> None:
     assert (told["bundle"], told["bundle_version"]) == (metadata["name"], metadata["version"])
     models = BUNDLES / name / "models"
     weights = Path(overrides.get("model_file", models / "model.safetensors"))
-    assert told["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert (told["model_file"], told["field_of_view"]) == ("model.safetensors", name in ("lag", "idrid"))
+    assert told["model_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     if name in ("lag", "one_class"):
         assert told["calibration_sha256"] is None
     else:
         calibration = Path(overrides.get("calibration_file", models / "calibration.safetensors"))
         assert told["calibration_sha256"] == hashlib.sha256(calibration.read_bytes()).hexdigest()
+        assert (told["n_normal"], told["false_positive_rate"]) == ((27, 0.01) if name == "idrid" else (None, None))
         assert told["scales"] == {"fused": [0, 1], "class": [0, 1], "latent_distance": [0, 8]}
     axes = [axis.dim_param for axis in model.graph.input[0].type.tensor_type.shape.dim]
     assert all(axes[k] for k in (0, 2, 3))
@@ -138,21 +143,25 @@ def check_description(file: Path, name: str, overrides: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_torch_export_file_runs_in_any_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["idrid", *DRAWN])
+def test_torch_export_file_gives_the_bundles_maps_in_any_batch(name: str, tmp_path: Path) -> None:
     file = tmp_path / "model.pt2"
-    overrides = drawn("lag", tmp_path)
-    command = ["export", "--bundle", str(BUNDLES / "lag"), "--format", "torch_export", "--output", str(file)]
+    overrides = {} if name == "idrid" else drawn(name, tmp_path)
+    command = ["export", "--bundle", str(BUNDLES / name), "--format", "torch_export", "--output", str(file)]
     assert main([*command, *words(overrides)]) == 0
     extra = {"description.json": ""}
     program = torch.export.load(file, extra_files=extra)
-    assert json.loads(extra["description.json"])["notice"] == NOTICE
-    images = torch.rand(3, 3, 70, 50)
+    told = json.loads(extra["description.json"])
+    assert told["notice"] == NOTICE
+    images = torch.rand(3, told["channels"], 70, 50, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        maps = program.module()(images)
+        found = program.module()(images)
         alone = program.module()(images[1:2])
-    assert maps.shape == (3, 2, 70, 50)
-    assert torch.allclose(maps, deploy(BUNDLES / "lag", overrides).expected(images), atol=1e-4)
-    assert torch.allclose(maps[1:2], alone, atol=1e-5)
+    assert found[0].shape == (3, len(told["maps"]), 70, 50)
+    for one, single, expected in zip(found, alone, deploy(BUNDLES / name, overrides).expected(images), strict=True):
+        assert torch.allclose(one, expected, rtol=0, atol=1e-4)
+        assert torch.allclose(one[1:2], single, rtol=0, atol=1e-5)
+        assert (one[0] - one[1]).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize(("source", "size"), [(10, 10), (11, 10), (57, 10), (64, 9), (7, 10), (1, 3), (9, 1)])
@@ -169,24 +178,26 @@ import sys
 import numpy as np
 from monai_cavga.export import OnnxBackend
 found = OnnxBackend(sys.argv[1])
-print(found.maps(np.full((2, 3, 5, 7), 0.25, np.float32)).tolist() == np.full((2, 3, 5, 7), 0.5).tolist())
+maps = found.run(np.full((2, 3, 5, 7), 0.25, np.float32)).maps
+print(maps.tolist() == np.full((2, 3, 5, 7), 0.5).tolist())
 print(sorted({"torch", "monai", "ignite"} & set(sys.modules)))
 """
 
 
 @pytest.fixture
 def doubling(tmp_path: Path) -> Callable[..., Path]:
-    """A file that gives twice the picture, with or without a description."""
+    """A file that gives twice the picture, with a description of its own."""
 
-    def make(description: dict[str, Any] | None) -> Path:
+    def make(stored: str | None, outputs: Sequence[str] = OUTPUTS) -> Path:
         from onnx import TensorProto, helper
 
         shape = ["B", 3, "H", "W"]
-        image, maps = (helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("image", "maps"))
-        graph = helper.make_graph([helper.make_node("Add", ["image", "image"], ["maps"])], "g", [image], [maps])
+        image, *maps = (helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("image", *outputs))
+        nodes = [helper.make_node("Add", ["image", "image"], [each]) for each in outputs]
+        graph = helper.make_graph(nodes, "g", [image], maps)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", write.OPSET)], ir_version=9)
-        if description is not None:
-            helper.set_model_props(model, {"monai_cavga": json.dumps(description)})
+        if stored is not None:
+            helper.set_model_props(model, {"monai_cavga": stored})
         file = tmp_path / "doubling.onnx"
         file.write_bytes(model.SerializeToString())
         return file
@@ -195,7 +206,7 @@ def doubling(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_backend_needs_no_torch(doubling: Callable[..., Path]) -> None:
-    file = doubling({"maps": ["a", "b", "c"], "channels": 3})
+    file = doubling('{"maps": ["a", "b", "c"], "channels": 3}')
     done = subprocess.run([sys.executable, "-c", SMALL_GRAPH, str(file)], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["True", "[]"]
 
@@ -206,16 +217,20 @@ def test_backend_refuses(doubling: Callable[..., Path], tmp_path: Path, monkeypa
     (tmp_path / "text.onnx").write_text("no graph")
     with pytest.raises(OnnxBackendError, match=r"text.onnx cannot be opened"):
         OnnxBackend(tmp_path / "text.onnx")
-    with pytest.raises(OnnxBackendError, match="has no description of its maps"):
-        OnnxBackend(doubling(None))
-    found = OnnxBackend(doubling({"maps": ["a"], "channels": 3}))
+    for stored, missing in ((None, "description"), ("{", "description"), ("3", "description"), ("{}", "maps")):
+        with pytest.raises(OnnxBackendError, match=f"has no {missing}, expected an export of monai_cavga"):
+            OnnxBackend(doubling(stored))
+    good_text = '{"maps": ["a"], "channels": 3}'
+    with pytest.raises(OnnxBackendError, match=r"has the outputs maps, expected an export of monai_cavga"):
+        OnnxBackend(doubling(good_text, outputs=["maps"]))
+    found = OnnxBackend(doubling(good_text))
     good = np.full((1, 3, 4, 6), 0.5, np.float32)
     for wrong in (good[0], good[:, :1], good[:0], good.astype(np.float64)):
         with pytest.raises(OnnxBackendError, match=r"expected float32 \(B, 3, H, W\)"):
-            found.maps(wrong)
+            found.run(wrong)
     for wrong in (good * 255, good - 1, good * np.float32("nan")):
         with pytest.raises(OnnxBackendError, match=r"expected \[0, 1\]"):
-            found.maps(wrong)
+            found.run(wrong)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ModuleNotFoundError, match=r"onnxruntime: pip install 'monai_cavga\[onnx\]'"):
         backend.open_session(b"", name="any")
@@ -242,11 +257,12 @@ def test_map_without_a_scale_is_refused(tmp_path: Path) -> None:
 def test_steps_that_a_graph_does_not_hold_are_refused() -> None:
     load, resize = LoadRGBd("image"), Resized("image", SIZE, mode="bilinear", anti_aliasing=True)
     crop = CenterSpatialCropd("image", [32, 40])
-    assert bundle._sizes([AlignObjectd(active=False), resize, crop]) == ((48, 64), (32, 40))
+    assert bundle._steps([AlignObjectd(active=False), resize, crop]) == ((48, 64), (32, 40), False)
+    assert bundle._steps([resize, FieldOfViewd()]) == ((48, 64), (48, 64), True)
     with pytest.raises(ExportError, match="does not begin with LoadRGBd"):
         bundle._after_reading([resize, load])
     with pytest.raises(ExportError, match="has no Resized"):
-        bundle._sizes([])
+        bundle._steps([])
     area = Resized("image", SIZE, mode="area", anti_aliasing=True)
     sharp = Resized("image", SIZE, mode="bilinear")
     for steps, name in (
@@ -256,9 +272,12 @@ def test_steps_that_a_graph_does_not_hold_are_refused() -> None:
         ([resize, resize], "Resized"),
         ([crop, resize], "CenterSpatialCropd"),
         ([resize, Flipd("image")], "Flipd"),
+        ([FieldOfViewd(), resize], "FieldOfViewd"),
+        ([resize, crop, FieldOfViewd()], "FieldOfViewd"),
+        ([resize, FieldOfViewd(), crop], "CenterSpatialCropd"),
     ):
         with pytest.raises(ExportError, match=f"preprocessing has {name}, expected one bilinear Resized"):
-            bundle._sizes(steps)
+            bundle._steps(steps)
 
 
 @pytest.mark.parametrize("wrong", [2e-4, float("nan")])
@@ -268,8 +287,9 @@ def test_a_file_that_differs_is_not_written(wrong: float, tmp_path: Path, monkey
     with torch.no_grad():
         assert write.largest_difference(deployed.graph, deployed) < 1e-5
         with pytest.raises(ExportError, match=r"differ by .* from the bundle's, expected 0\.0001 at most"):
-            write.largest_difference(lambda images: deployed.graph(images) + wrong, deployed)
-    monkeypatch.setitem(write.FORMATS, "onnx", lambda found: (b"", lambda images: found.expected(images) + wrong))
+            write.largest_difference(lambda images: [each + wrong for each in deployed.graph(images)], deployed)
+    bad = lambda found: (b"", lambda images: [each + wrong for each in found.expected(images)])  # noqa: E731
+    monkeypatch.setitem(write.FORMATS, "onnx", bad)
     file = tmp_path / "model.onnx"
     assert main(["export", "--config", str(BUNDLES / "lag"), "--output", str(file), *words(overrides)]) == 2
     assert not file.exists()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from monai_cavga import __version__
 from monai_cavga.bundle import BundleDirectoryWorkflow
+from monai_cavga.bundle.directory import read_configs
 from monai_cavga.export.graph import DeployedGraph
 from monai_cavga.handlers.files import NOTICE
 from monai_cavga.transforms import AlignObjectd, FieldOfViewd, LoadRGBd
@@ -36,24 +37,26 @@ class Deployed(NamedTuple):
     preprocessing: Compose  # what follows the reading of the file
 
     @torch.no_grad()
-    def expected(self, images: Tensor) -> Tensor:
+    def expected(self, images: Tensor) -> list[Tensor]:
         """The bundle's own answer, image by image, by MONAI's transforms and their inverse.
 
         Args:
             images: ``(B, C, H, W)``, float in [0, 1].
 
         Returns:
-            ``(B, K, H, W)``, float in [0, 1].
+            What `DeployedGraph` returns.
         """
-        return torch.stack([self._expected_of_one(image) for image in images])
+        found = [self._expected_of_one(image) for image in images]
+        return [torch.stack(each) for each in zip(*found, strict=True)]
 
-    def _expected_of_one(self, image: Tensor) -> Tensor:
-        localizer = self.graph.localizer
+    def _expected_of_one(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         item = dict(self.preprocessing({"image": MetaTensor(image, meta={"spatial_shape": list(image.shape[1:])})}))
-        item["pred"] = convert_to_dst_type(localizer(item["image"].as_tensor()[None])[0], item["image"])[0]
+        seen = item["image"].as_tensor()
+        maps = self.graph.localizer(seen[None])[0]
+        item["pred"] = convert_to_dst_type(maps, item["image"])[0]
         back = Invertd("pred", transform=self.preprocessing, orig_keys="image", nearest_interp=False, to_tensor=True)
-        maps = torch.as_tensor(back(item)["pred"]).as_subclass(Tensor)
-        return ((maps - self.graph.low) / self.graph.span).clamp(0, 1)
+        at_source = torch.as_tensor(back(item)["pred"]).as_subclass(Tensor)
+        return self.graph.scaled(at_source), seen, self.graph.scaled(maps)
 
 
 def deploy(folder: Path, overrides: Mapping[str, Any]) -> Deployed:
@@ -66,7 +69,7 @@ def deploy(folder: Path, overrides: Mapping[str, Any]) -> Deployed:
     Raises:
         ExportError: if the preprocessing has a step that a graph does not hold, or a map without an upper end has no
             scale.
-        FileNotFoundError: if the bundle has no inference config.
+        FileNotFoundError: if the bundle has no inference config, or a file is missing that it names.
         ValueError: for an override that names nothing, or weights or a calibration that do not fit.
     """
     workflow = BundleDirectoryWorkflow(folder, run_id="inference", logging_file=False, **overrides)
@@ -74,7 +77,7 @@ def deploy(folder: Path, overrides: Mapping[str, Any]) -> Deployed:
     parser = workflow.parser
     localizer = parser.get_parsed_content("deployed").cpu().eval()
     rest = _after_reading(parser.get_parsed_content("preprocessing").transforms)
-    image_size, roi_size = _sizes(rest)
+    steps = _steps(rest)
     scales = _scales(parser)
     for name in localizer.maps:
         if name in _UNBOUNDED and name not in scales:
@@ -82,21 +85,29 @@ def deploy(folder: Path, overrides: Mapping[str, Any]) -> Deployed:
                 f"map {name!r} has no upper end and the bundle no scale for it, expected one in the scales of its "
                 "LocalisationHandler: add it, or leave the map out with --maps"
             )
-    graph = DeployedGraph(localizer, image_size=image_size, roi_size=roi_size, scales=scales).eval()
+    graph = DeployedGraph(localizer, image_size=steps.image_size, roi_size=steps.roi_size, scales=scales).eval()
+    model_file = Path(str(parser.get_parsed_content("model_file")))
+    calibration = str(parser.get_parsed_content("calibration_file", default="none"))
+    calibration_file = None if calibration == "none" else Path(calibration)
     meta = parser.get("_meta_", {})
     description = {
-        "bundle": meta.get("name", folder.name),
+        "bundle": meta.get("name", folder.resolve().name),
         "bundle_version": meta.get("version", ""),
         "monai_cavga": __version__,
         "input": "image: (B, C, H, W), float32 in [0, 1], rows as displayed; any B, H and W",
-        "output": "maps: (B, K, H, W), float32 in [0, 1]; higher = more anomalous",
+        "output": "maps: (B, K, H, W), float32 in [0, 1]; higher = more anomalous; then, at the network's size, "
+        "network_image: (B, C, h, w) and network_maps: (B, K, h, w)",
         "channels": localizer.network.in_channels,
-        "image_size": list(image_size),
+        "image_size": list(steps.image_size),
+        "field_of_view": steps.field_of_view,
         "maps": list(localizer.maps),
         "scales": {name: list(scales.get(name, (0, 1))) for name in localizer.maps},
         "image_quantile": parser.get_parsed_content("image_quantile"),
-        "weights_sha256": _digest(parser.get_parsed_content("model_file")),
-        "calibration_sha256": _digest(parser.get_parsed_content("calibration_file", default="none")),
+        "model_file": model_file.name,
+        "model_sha256": _digest(model_file),
+        "calibration_file": None if calibration_file is None else calibration_file.name,
+        "calibration_sha256": None if calibration_file is None else _digest(calibration_file),
+        **_of_normals(calibration_file),
         "notice": NOTICE,
     }
     return Deployed(graph, description, Compose(rest))
@@ -108,28 +119,37 @@ def _after_reading(transforms: Sequence[Any]) -> list[Any]:
     return list(transforms[1:])
 
 
-def _sizes(transforms: Sequence[Any]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The size that pictures are brought to and the size of the middle that the network sees.
+class _Steps(NamedTuple):
+    """The size that pictures are brought to, that of the middle that the network sees, and whether they are fundi."""
 
-    The field of view is looked for outside the graph, and changes no pixel.
-    """
+    image_size: tuple[int, int]
+    roi_size: tuple[int, int]
+    field_of_view: bool
+
+
+def _steps(transforms: Sequence[Any]) -> _Steps:
+    """The field of view is looked for outside the graph, in what the network sees, and changes no pixel."""
     resized: tuple[int, int] | None = None
     roi: tuple[int, int] | None = None
+    field_of_view = False
     for each in transforms:
-        if isinstance(each, FieldOfViewd) or (isinstance(each, AlignObjectd) and not each.active):
+        if isinstance(each, AlignObjectd) and not each.active:
             continue
         if isinstance(each, Resized) and resized is None and _as_ours(each):
             resized = _pair(each.resizer.spatial_size)
-        elif isinstance(each, CenterSpatialCropd) and resized is not None and roi is None:
+        elif isinstance(each, CenterSpatialCropd) and resized is not None and roi is None and not field_of_view:
             roi = _pair(each.cropper.roi_size)  # type: ignore[attr-defined]  # CenterSpatialCrop
+        elif isinstance(each, FieldOfViewd) and resized is not None and roi is None:
+            field_of_view = True
         else:
             raise ExportError(
                 f"preprocessing has {type(each).__name__}, expected one bilinear Resized with anti_aliasing, then a "
-                "CenterSpatialCropd at most: a graph holds nothing else (--align false where the bundle has it)"
+                "CenterSpatialCropd or a FieldOfViewd at most: a graph holds nothing else (--align false where the "
+                "bundle has it)"
             )
     if resized is None:
         raise ExportError("preprocessing has no Resized, expected one: a graph needs the network's size")
-    return resized, roi or resized
+    return _Steps(resized, roi or resized, field_of_view)
 
 
 def _pair(size: Any) -> tuple[int, int]:
@@ -149,5 +169,13 @@ def _scales(parser: Any) -> dict[str, Sequence[float]]:
     return {}
 
 
-def _digest(path: object) -> str | None:
-    return None if path == "none" else hashlib.sha256(Path(str(path)).read_bytes()).hexdigest()
+def _of_normals(calibration_file: Path | None) -> dict[str, Any]:
+    """What the calibration's own description says of the normals behind threshold and percentile."""
+    file = calibration_file and calibration_file.with_suffix(".json")
+    told = read_configs([file]) if file and file.is_file() else {}
+    return {key: told.get(key) for key in ("false_positive_rate", "n_normal", "image_scores_of_normals")}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -80,14 +80,28 @@ class DeployedGraph(nn.Module):
         self.register_buffer("low", torch.tensor([[[pair[0]]] for pair in pairs], dtype=torch.float32))
         self.register_buffer("span", torch.tensor([[[pair[1] - pair[0]]] for pair in pairs], dtype=torch.float32))
 
-    def forward(self, image: Tensor) -> Tensor:
-        """``(B, C, H, W)`` of any size, in [0, 1], to ``(B, K, H, W)`` in [0, 1]; higher = more anomalous."""
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Maps of pictures, and what the network saw.
+
+        Args:
+            image: ``(B, C, H, W)`` of any size, in [0, 1].
+
+        Returns:
+            Maps ``(B, K, H, W)`` in [0, 1], higher = more anomalous; then, at the network's size, the image
+            ``(B, C, h, w)`` and its maps ``(B, K, h, w)``: a field of view is looked for in the one, and image scores
+            of normals were taken on the other.
+        """
         rows, columns = (
             torch.arange(side, dtype=torch.float32, device=image.device) for side in (image.shape[2], image.shape[3])
         )
         resized = resize_matrix(rows, self.height) @ image @ resize_matrix(columns, self.width).T
         bottom, right = self.top + self.roi[0], self.left + self.roi[1]
-        maps: Tensor = self.localizer(resized[:, :, self.top : bottom, self.left : right])
-        maps = F.pad(maps, (self.left, self.width - right, self.top, self.height - bottom))
-        maps = F.interpolate(maps, size=image.shape[2:], mode="bilinear", align_corners=False)
+        seen = resized[:, :, self.top : bottom, self.left : right]
+        maps: Tensor = self.localizer(seen)
+        back = F.pad(maps, (self.left, self.width - right, self.top, self.height - bottom))
+        back = F.interpolate(back, size=image.shape[2:], mode="bilinear", align_corners=False)
+        return self.scaled(back), seen, self.scaled(maps)
+
+    def scaled(self, maps: Tensor) -> Tensor:
+        """``(..., K, H, W)`` on the maps' fixed scales, in [0, 1]."""
         return ((maps - self.low) / self.span).clamp(0, 1)
