@@ -39,9 +39,17 @@ def add_localize_parser(commands: Any) -> None:
         help=f"some of {', '.join(KINDS)}; json is always written; seg, seg_binary, sr and capture are of DICOM images "
         f"(default: {' '.join(DEFAULT_KINDS)})",
     )
-    parser.add_argument("--model_file", metavar="F", type=Path, help="weights in place of the bundle's")
+    parser.add_argument(
+        "--model_file", metavar="F", type=Path, help="weights, or an exported file, in place of the bundle's"
+    )
     parser.add_argument("--calibration_file", metavar="F", type=Path, help="calibration in place of the bundle's")
-    parser.add_argument("--backend", choices=("torch",), default="torch", help="what runs the network (default: torch)")
+    parser.add_argument(
+        "--backend",
+        choices=("torch", "onnx"),
+        default="torch",
+        help="what runs the network; onnx takes models/model.onnx of the bundle, which `export` writes, and needs no "
+        "torch (default: torch)",
+    )
     parser.add_argument(
         "--batch_size", metavar="N", type=int, default=1, help="images at a time; pays on a GPU (default: 1)"
     )

@@ -1,0 +1,127 @@
+"""The back end on ONNX Runtime: what it takes from an exported file, and which files it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Resize
+from tiny_bundle import photo, write_bundle
+
+from monai_cavga.clinical.model import ModelError, load_model
+from monai_cavga.clinical.onnx_model import OnnxModel, nearest
+from monai_cavga.clinical.records import Source
+from monai_cavga.export import OnnxBackendError
+from monai_cavga.export.backend import OUTPUTS
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+TOLD = {
+    "maps": ["fused"],
+    "channels": 3,
+    "scales": {"fused": [0, 1]},
+    "bundle": "made up",
+    "bundle_version": "1.2",
+    "model_file": "model.safetensors",
+    "model_sha256": "ab" * 32,
+    "calibration_file": None,
+    "calibration_sha256": None,
+    "field_of_view": False,
+    "image_quantile": 0.5,
+    "false_positive_rate": None,
+    "n_normal": None,
+    "image_scores_of_normals": None,
+}
+
+
+def half(folder: Path, **changed: object) -> Path:
+    """An exported file whose map is half of the red channel, ``changed`` of its description;
+    "left out" drops a key."""
+    told = {key: value for key, value in {**TOLD, **changed}.items() if value != "left out"}
+    from onnx import TensorProto, helper, numpy_helper
+
+    sizes = {"image": ["B", 3, "H", "W"], "network_image": ["B", 3, "H", "W"]}
+    image, *outputs = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes.get(name, ["B", 1, "H", "W"]))
+        for name in ("image", *OUTPUTS)
+    )
+    weight = numpy_helper.from_array(np.array([0.5, 0, 0], np.float32).reshape(1, 3, 1, 1), "weight")
+    nodes = [
+        helper.make_node("Conv", ["image", "weight"], ["maps"]),
+        helper.make_node("Identity", ["image"], ["network_image"]),
+        helper.make_node("Identity", ["maps"], ["network_maps"]),
+    ]
+    graph = helper.make_graph(nodes, "half", [image], outputs, [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, {"monai_cavga": json.dumps(told)})
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    return folder / "model.onnx"
+
+
+def source(number: int) -> Source:
+    pixels = photo(number).astype(np.float32) / 255
+    return Source(path=Path(f"{number}.png"), pixels=pixels, sha256=f"{number:064x}")
+
+
+def test_a_file_without_calibration_and_field_of_view(tmp_path: Path) -> None:
+    model = OnnxModel(tmp_path, half(tmp_path))
+    assert not model.fundus
+    (found,) = model.localise([source(1)])
+    red = source(1).pixels[..., 0]
+    assert found.fov.all()
+    assert np.array_equal(found.map, red / 2)
+    assert found.score == pytest.approx(np.median(red) / 2)
+    assert np.isnan(found.percentile)
+    assert np.isnan(found.model.false_positive_rate)
+    assert (found.model.name, found.model.version, found.model.normals) == ("made up", "1.2", 0)
+    assert (found.model.model_sha256, found.model.calibration_sha256) == ("ab" * 32, "")
+
+
+def test_field_of_view_and_percentile(tmp_path: Path) -> None:
+    changed = {"field_of_view": True, "image_quantile": None, "image_scores_of_normals": [0.0, 0.1, 0.9, 1.0]}
+    model = OnnxModel(tmp_path, half(tmp_path, **changed))
+    assert model.fundus
+    one, two = model.localise([source(1), source(2)])
+    assert 0.3 < one.fov.mean() < 0.95
+    assert not one.map[~one.fov].any()
+    assert one.score == pytest.approx(one.map[one.fov].mean(), abs=1e-6)
+    assert one.percentile == 50
+    assert not np.array_equal(one.map, two.map)
+    other = OnnxModel(tmp_path, half(tmp_path, **changed, maps=["class"], scales={"class": [0, 1]}))
+    assert np.isnan(other.localise([source(1)])[0].percentile)  # the normals' scores are of the fused map
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [((5, 7), (5, 7)), ((5, 7), (10, 21)), ((416, 640), (2848, 4288)), ((9, 8), (4, 3))]
+)
+def test_nearest_is_monais(old: tuple[int, int], new: tuple[int, int]) -> None:
+    mask = np.random.default_rng(0).random(old) > 0.5
+    expected = Resize(new, mode="nearest")(torch.from_numpy(mask[None].astype(np.float32)))
+    assert np.array_equal(nearest(mask, new), np.asarray(expected)[0] > 0)
+
+
+def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(OnnxBackendError, match=r"models/model.onnx does not exist: make it with"):
+        OnnxModel(tmp_path)
+    with pytest.raises(ModelError, match="says nothing of 'bundle_version': export it again"):
+        OnnxModel(tmp_path, half(tmp_path, bundle_version="left out"))
+    scales = {"latent_distance": [0, 8]}
+    with pytest.raises(ModelError, match=r"map 'latent_distance' of .* is from 0 to 8, expected \[0, 1\]"):
+        OnnxModel(tmp_path, half(tmp_path, maps=["latent_distance"], scales=scales))
+
+
+def test_a_bundle_trained_since_is_refused(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "tiny")
+    file = half(bundle / "models")
+    with pytest.raises(ModelError, match=r"was exported from another model.safetensors than .*models holds"):
+        load_model(bundle, backend="onnx")
+    assert load_model(bundle, backend="onnx", model_file=file).identity.name == "made up"
+    (bundle / "models" / "model.safetensors").unlink()
+    assert load_model(bundle, backend="onnx").identity.name == "made up"
+    with pytest.raises(ModelError, match="an exported file holds its calibration: give --calibration_file to export"):
+        load_model(bundle, backend="onnx", calibration_file=tmp_path / "c.safetensors")
