@@ -47,14 +47,13 @@ def opened(content: bytes) -> Dataset:
 
 
 def missing_part(dataset: Dataset) -> str:
-    """What an image lacks of its pixels, in words; "" for a whole one.
+    """What an image lacks of its pixels, in words; "" for a whole one. A damaged header raises anything.
 
     Pydicom reads a file that was cut short without a word. Nothing is decoded here.
     """
     if "Rows" not in dataset or _PIXELS not in dataset:
         return "its pixels are missing"
-    syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
-    if syntax is None or syntax.is_compressed:
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
         return "" if _whole_fragments(dataset.PixelData) else "its pixels did not all come"
     bits = (
         int(dataset.Rows)
