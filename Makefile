@@ -45,5 +45,6 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/retina.py collect
 	$(BIN)/python benchmarks/synthetic.py collect --protocol retina
 	$(BIN)/python benchmarks/synthetic.py collect --protocol screw
+	$(BIN)/python benchmarks/synthetic.py collect --protocol ped2
 	$(BIN)/python benchmarks/paper.py collect ablation --category screw
 	$(BIN)/python benchmarks/baselines.py collect
