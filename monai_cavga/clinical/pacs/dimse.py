@@ -41,6 +41,7 @@ SYNTAXES = (
 CONNECT_TIMEOUT, ANSWER_TIMEOUT = 10.0, 120.0  # seconds
 PENDING, WARNINGS = (0xFF00, 0xFF01), (0xB000, 0xB006, 0xB007)
 OUT_OF_RESOURCES = 0xA7
+NOT_TAKEN = "PACS does not take this operation, kind of object or transfer syntax: add it to what it accepts"
 
 
 def tls_context(*, ca: str | None, certificate: str | None) -> ssl.SSLContext:
@@ -178,6 +179,8 @@ class DimseArchive:
                 transient=answer is not None and answer.result == 0x02,
             )
         if not association.is_established:
+            if association.rejected_contexts:  # all of them
+                raise TransferError(NOT_TAKEN, transient=False)
             hint = " (TLS: is its certificate in --ca?)" if self._tls else ""
             raise TransferError(f"no association with the PACS{hint}", transient=True)
         try:
@@ -211,10 +214,7 @@ def _translated() -> Iterator[None]:
         raise
     except ValueError as error:
         if "presentation context" in str(error).lower():
-            raise TransferError(
-                "PACS does not take this kind of object or its transfer syntax: add it to what it accepts",
-                transient=False,
-            ) from error
+            raise TransferError(NOT_TAKEN, transient=False) from error
         raise TransferError("answer of the PACS cannot be read (ValueError)", transient=True) from error
     except Exception as error:  # the answer is foreign data: parsing it may fail in any way
         raise TransferError(f"answer of the PACS cannot be read ({type(error).__name__})", transient=True) from error
