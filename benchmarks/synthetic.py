@@ -171,8 +171,9 @@ def collect(args: argparse.Namespace) -> None:
         "",
         f"Made by `python benchmarks/synthetic.py collect --protocol {args.protocol}` from the JSON files beside it. "
         "Maps compared at the source's size, inside the field of view where there is one. `*`: threshold chosen on the "
-        f"test set (oracle). Brackets: 95 % bootstrap interval over {'clips' if args.protocol == 'ped2' else 'images'}. "
-        "Anomaly relative to the training normals; research use, not for diagnosis.",
+        "test set (oracle). Brackets: 95 % bootstrap interval over "
+        f"{'clips' if args.protocol == 'ped2' else 'images'}. Anomaly relative to the training normals; "
+        "research use, not for diagnosis.",
         "",
         f"| labels | seed | map | {' | '.join(COLUMNS)} |",
         "|" + "---|" * (len(COLUMNS) + 3),

@@ -125,7 +125,8 @@ def markdown(table: Table, results: Results, *, settings: Mapping[str, Any], fas
         f"{settings['epochs']}, the same batches for every method, weight of L_adv 0.01 (paper: 1), three stages of "
         f"ResNet-18 (paper: four), discriminator of width {settings['discriminator_channels']}, a fifth of the "
         f"training normals held out, encoder's first weights for R and the classifier: {' and '.join(weights)}. The "
-        "trainings are short and equally short for all: an order of rows speaks of these. Rows with labels learn from "
+        "trainings are short and equally short for all: an order of rows speaks of these. CAVGA keeps the epoch that "
+        "reconstructs held-out normals best, the others their last. Rows with labels learn from "
         "2 % of the test anomalies, which leave the test set. Mean ± standard deviation over seeds where there are "
         "several.",
     ]

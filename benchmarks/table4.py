@@ -182,7 +182,8 @@ def table(results: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> str
         f"`held-out`: cut at the {IMAGE_QUANTILE:g} quantile of held-out training clips' scores. {height} x {width} "
         f"pixels, batch {settings['batch_size']}, epochs: {settings['epochs']}, three stages of ResNet-18 (paper: "
         f"four), discriminator of width {settings['discriminator_channels']}, weight of L_adv 0.01 (paper: 1). Short "
-        "trainings. Mean ± standard deviation over seeds where there are several.",
+        "trainings, of which CAVGA keeps the epoch that reconstructs held-out frames best, the others their "
+        "last. Mean ± standard deviation over seeds where there are several.",
         "",
         "## Detection",
         "",
