@@ -60,18 +60,27 @@ def _report(err: Exception) -> int:
     while chain[-1].__cause__ is not None:  # MONAI wraps what a config's objects raise
         chain.append(chain[-1].__cause__)
     # Our own error says more than the library's below it (a file that cannot be read, a URL that does not answer).
-    ours = [each for each in chain if type(each).__module__.split(".")[0] == "monai_cavga"]
+    ours = [
+        each for each in chain if type(each).__module__.split(".")[0] == "monai_cavga" or _tells_what_to_install(each)
+    ]
     cause = ours[0] if ours else chain[-1]
     text = " ".join(str(cause).split())
     from_worker = re.findall(r"^monai_cavga[\w.]*Error: (.+)$", str(cause), re.MULTILINE)
     if text.startswith("Caught ") and from_worker:  # a loading process's traceback, as text
         print(f"monai_cavga: {from_worker[-1]}", file=sys.stderr)
         return BAD_INPUT
-    if isinstance(cause, (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)):
+    if _tells_what_to_install(cause) or isinstance(
+        cause, (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
+    ):
         print(f"monai_cavga: {text}", file=sys.stderr)
         return BAD_INPUT
     print(f"monai_cavga: {type(cause).__name__}: {text} ({DEBUG}=1 shows where)", file=sys.stderr)
     return FAILED
+
+
+def _tells_what_to_install(err: BaseException) -> bool:
+    """Whether it is our own remark on a package that is missing: Python's has the package's name beside its text."""
+    return isinstance(err, ModuleNotFoundError) and err.name is None
 
 
 def _make_parser() -> argparse.ArgumentParser:

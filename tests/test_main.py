@@ -223,6 +223,17 @@ def test_our_own_error_is_shown_not_the_library_error_below_it(capsys: pytest.Ca
     assert capsys.readouterr().err == "monai_cavga: cannot read image a.png: got junk, expected a picture\n"
 
 
+def test_what_to_install_is_shown_not_the_missing_module(capsys: pytest.CaptureFixture[str]) -> None:
+    from monai_cavga.__main__ import BAD_INPUT, FAILED, _report
+
+    ours = ModuleNotFoundError("ONNX files need onnxruntime: pip install onnxruntime")
+    ours.__cause__ = missing = ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")
+    assert _report(ours) == BAD_INPUT
+    assert capsys.readouterr().err == "monai_cavga: ONNX files need onnxruntime: pip install onnxruntime\n"
+    assert _report(missing) == FAILED
+    assert "ModuleNotFoundError: No module named 'onnxruntime' (MONAI_CAVGA_DEBUG" in capsys.readouterr().err
+
+
 def test_without_one_of_ours_the_error_at_the_bottom_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     from monai_cavga.__main__ import FAILED, _report
 

@@ -25,7 +25,7 @@ import sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("torch", "monai", "ignite"):
-            raise ImportError(f"{name} is not for this test")
+            raise ModuleNotFoundError(f"{name} is not for this test", name=name)
 
 sys.meta_path.insert(0, Blocker())
 """
@@ -123,3 +123,11 @@ def test_another_run_on_torch_keeps_nothing_of_onnx(exported: Path, tmp_path: Pa
         assert main([*command, "--backend", backend]) == 0
         keys.append(json.loads(next((tmp_path / "out").glob("a-*.json")).read_text())["key"])
     assert keys[0] != keys[1]
+
+
+def test_the_torch_back_end_says_what_it_needs(exported: Path, blocked: dict[str, str], tmp_path: Path) -> None:
+    words = ["-m", "monai_cavga", "localize", str(write_photo(tmp_path / "a.png")), "--bundle", str(exported)]
+    done = run([*words, "--output", str(tmp_path / "out")], blocked)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("monai_cavga: back end torch needs ")
+    assert "--backend onnx" in done.stderr

@@ -51,7 +51,7 @@ def load_model(
     Raises:
         FileNotFoundError: if the bundle, or a file of it, does not exist.
         ValueError: if the bundle or the exported file cannot be used, or for another backend.
-        ModuleNotFoundError: for "onnx" without ONNX Runtime, saying what to install.
+        ModuleNotFoundError: if what the back end runs on is not installed, saying what to install.
     """
     from monai_cavga.bundle.directory import folder_problem
 
@@ -65,7 +65,12 @@ def load_model(
         if calibration_file is not None:
             raise ModelError("an exported file holds its calibration: give --calibration_file to export, not here")
         return OnnxModel(bundle, model_file)
-    from monai_cavga.clinical.torch_model import TorchModel
+    try:
+        from monai_cavga.clinical.torch_model import TorchModel
+    except ImportError as err:
+        raise ModuleNotFoundError(
+            f"back end torch needs {err.name}: pip install monai_cavga, or take an exported file with --backend onnx"
+        ) from err
 
     overrides = {"model_file": model_file, "calibration_file": calibration_file}
     return TorchModel(bundle, {key: str(value) for key, value in overrides.items() if value is not None})

@@ -104,7 +104,7 @@ def open_session(content: bytes, *, name: str, threads: int = 0) -> Any:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("ONNX files need onnxruntime: pip install 'monai_cavga[onnx]'") from error
+        raise ModuleNotFoundError("ONNX files need onnxruntime: pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors are raised, warnings of the optimiser are not for a user

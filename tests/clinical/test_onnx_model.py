@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from monai.transforms import Resize
-from tiny_bundle import photo, write_bundle
+from tiny_bundle import CONFIGS, photo, write_bundle
 
-from monai_cavga.clinical.model import ModelError, load_model
+from monai_cavga.__main__ import main
+from monai_cavga.clinical.model import Model, ModelError, load_model
 from monai_cavga.clinical.onnx_model import OnnxModel, nearest
 from monai_cavga.clinical.records import Source
+from monai_cavga.data import phantom, read_image
 from monai_cavga.export import OnnxBackendError
 from monai_cavga.export.backend import OUTPUTS
 
@@ -125,3 +128,35 @@ def test_a_bundle_trained_since_is_refused(tmp_path: Path) -> None:
     assert load_model(bundle, backend="onnx").identity.name == "made up"
     with pytest.raises(ModelError, match="an exported file holds its calibration: give --calibration_file to export"):
         load_model(bundle, backend="onnx", calibration_file=tmp_path / "c.safetensors")
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Model]:
+    """The trained model of the IDRiD bundle, on torch and exported."""
+    pytest.importorskip("onnxscript")
+    bundle = shutil.copytree(CONFIGS / "idrid", tmp_path_factory.mktemp("shipped") / "idrid")
+    assert main(["export", "--bundle", str(bundle), "--maps", "['fused']"]) == 0
+    return load_model(bundle), load_model(bundle, backend="onnx")
+
+
+def compare(models: tuple[Model, Model], pixels: np.ndarray) -> None:
+    theirs, ours = (model.localise([Source(path=Path("a.png"), pixels=pixels, sha256="0" * 64)])[0] for model in models)
+    assert ours.map.shape == pixels.shape[:2]
+    assert np.array_equal(ours.fov, theirs.fov)
+    assert np.ptp(theirs.map) > 0.3
+    assert np.abs(ours.map - theirs.map).max() <= 1e-4
+    assert ours.score == pytest.approx(theirs.score, abs=1e-4)
+    assert ours.area == pytest.approx(theirs.area, abs=1e-4)
+    assert ours.model == theirs.model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "size"), [(1, (500, 701)), (2, (300, 420)), (3, (416, 640))])
+def test_the_shipped_model_on_phantoms(shipped: tuple[Model, Model], seed: int, size: tuple[int, int]) -> None:
+    compare(shipped, phantom(seed, size=size, lesions=seed != 3)[0].astype(np.float32) / 255)
+
+
+@pytest.mark.slow
+def test_the_shipped_model_on_a_real_photograph(shipped: tuple[Model, Model], shared_dir: Path) -> None:
+    folder = shared_dir / "data" / "idrid" / "A. Segmentation" / "1. Original Images" / "b. Testing Set"
+    compare(shipped, read_image(str(folder / "IDRiD_61.jpg")))
