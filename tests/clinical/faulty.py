@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import requests
@@ -39,8 +41,11 @@ class Faults:
 
 
 @contextmanager
-def http_between(upstream: str, faults: Faults) -> Iterator[str]:
-    """The address of a server that passes requests on to another; each has a connection of its own."""
+def http_between(upstream: str, faults: Faults, *, certificate: Path | None = None) -> Iterator[str]:
+    """The address of a server that passes requests on to another; each has a connection of its own.
+
+    ``certificate``: PEM file with a certificate and its key, for HTTPS.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def _serve(self) -> None:
@@ -66,8 +71,12 @@ def http_between(upstream: str, faults: Faults) -> Iterator[str]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     with _in_a_thread(server.serve_forever, server.shutdown):
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http{'s' if certificate else ''}://localhost:{server.server_port}"
     server.server_close()
 
 

@@ -54,6 +54,13 @@ def slowly(paths: list[Path], output: Path) -> list[Localised]:
     return localise(paths, output)
 
 
+def fails_on_study_1(paths: list[Path], output: Path) -> list[Localised]:
+    """`localise`, raising an error for that study."""
+    if dcmread(paths[0]).StudyID == "1":
+        raise ZeroDivisionError
+    return localise(paths, output)
+
+
 def encoded(dataset: Dataset) -> bytes:
     """A data set as a file's bytes."""
     buffer = BytesIO()

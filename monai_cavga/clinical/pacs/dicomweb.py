@@ -189,7 +189,7 @@ def _translated() -> Iterator[None]:
         raise TransferError("no TLS connection to the PACS: is its certificate in --ca?", transient=False) from error
     except requests.Timeout as error:
         raise TransferError("PACS did not answer in time", transient=True) from error
-    except requests.ConnectionError as error:
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
         raise TransferError("no connection to the PACS, or it broke off", transient=True) from error
     except Exception as error:  # the answer is foreign data: parsing it may fail in any way
         raise TransferError(f"answer of the PACS cannot be read ({type(error).__name__})", transient=True) from error
