@@ -32,6 +32,7 @@ from monai_cavga.data.read import (
 if TYPE_CHECKING:
     from monai_cavga.data.in_memory import InMemoryDataset
     from monai_cavga.data.resumable import ResumableSampler, SeededDataset
+    from monai_cavga.data.share import ShareSampler
 
 __all__ = [
     "DataReport",
@@ -41,6 +42,7 @@ __all__ = [
     "Item",
     "ResumableSampler",
     "SeededDataset",
+    "ShareSampler",
     "check_data",
     "folder_items",
     "idrid_items",
@@ -72,4 +74,8 @@ def __getattr__(name: str) -> Any:
         from monai_cavga.data import resumable
 
         return getattr(resumable, name)
+    if name == "ShareSampler":
+        from monai_cavga.data.share import ShareSampler
+
+        return ShareSampler
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

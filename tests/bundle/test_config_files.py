@@ -23,6 +23,7 @@ EXPRESSIONS = {
     "evaluate.json": 6,
     "inference.json": 8,
     "multi_gpu_train.json": 5,
+    "multi_gpu_evaluate.json": 2,
     "metadata.json": 0,
     "synthetic.json": 16,
     "calibrate.json": 1,
@@ -67,7 +68,13 @@ def test_expressions_are_counted(name, file):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    "files", [("train.json", "evaluate.json"), ("inference.json",), ("train.json", "multi_gpu_train.json")]
+    "files",
+    [
+        ("train.json", "evaluate.json"),
+        ("inference.json",),
+        ("train.json", "multi_gpu_train.json"),
+        ("train.json", "evaluate.json", "multi_gpu_evaluate.json"),
+    ],
 )
 def test_every_reference_exists_and_no_key_is_dead(name, files):
     merged: dict[str, Any] = {}
@@ -139,7 +146,19 @@ def test_other_processes_validate_and_resume_but_write_nothing(name):
     assert train["validate"]["handlers"][0]["_target_"] == "monai_cavga.handlers.BestModelHandler"
 
 
-@pytest.mark.parametrize("file", ["train.json", "evaluate.json", "inference.json", "multi_gpu_train.json"])
+@pytest.mark.parametrize("name", NAMES)
+def test_all_processes_report_and_one_shows_progress(name):
+    """multi_gpu_evaluate.json takes handlers by position, too."""
+    overlay = load(name, "multi_gpu_evaluate.json")["evaluator::val_handlers"]
+    assert overlay == "$@handlers[:2] if torch.distributed.get_rank() == 0 else @handlers[1:2]"
+    progress, report = (handler["_target_"] for handler in load(name, "evaluate.json")["handlers"][:2])
+    assert progress == "ignite.handlers.ProgressBar"
+    assert report in ("monai_cavga.handlers.ReportHandler", "monai_cavga.handlers.ImageReportHandler")
+
+
+@pytest.mark.parametrize(
+    "file", ["train.json", "evaluate.json", "inference.json", "multi_gpu_train.json", "multi_gpu_evaluate.json"]
+)
 def test_the_bundles_differ_in_what_is_declared_only(file):
     """Image size, stages, and which data set is read; which model an inference takes, where one is shipped: a change of
     anything else belongs in both."""

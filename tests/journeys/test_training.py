@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from monai_cavga.data import write_phantoms
+from monai_cavga.data import lag_items, write_phantoms
+from monai_cavga.networks import CAVGA, CAVGALocalizer
 
 ROOT = Path(__file__).resolve().parents[2]
 LAG = ROOT / "bundles" / "lag"
@@ -30,6 +32,7 @@ TINY = {
     "state_interval": "2",
     "train::handlers::2::iteration_log": "1",
 }
+TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +43,15 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def monai_command(
-    folder: Path, data: Path, *, epochs: int, launcher: tuple[str, ...] = (), overlay: str = ""
+    folder: Path,
+    data: Path,
+    *,
+    epochs: int,
+    run: str = "training",
+    launcher: tuple[str, ...] = (),
+    overlays: tuple[str, ...] = (),
 ) -> list[str]:
-    files = [f"'{LAG}/configs/{name}.json'" for name in ("train", overlay) if name]
+    files = [f"'{LAG}/configs/{name}.json'" for name in ("train", *overlays)]
     words = {
         "config_file": f"[{', '.join(files)}]",
         "bundle_root": str(LAG),
@@ -54,7 +63,7 @@ def monai_command(
         **TINY,
     }
     flags = [word for key, value in words.items() for word in (f"--{key}", value)]
-    return [sys.executable, *launcher, "-m", "monai.bundle", "run", "training", *flags]
+    return [sys.executable, *launcher, "-m", "monai.bundle", "run", run, *flags]
 
 
 def environment() -> dict[str, str]:
@@ -128,9 +137,8 @@ def test_killed_and_started_again_equals_never_killed(phantoms, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(phantoms, tmp_path):
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     done = subprocess.run(
-        monai_command(tmp_path, phantoms, epochs=2, launcher=launcher, overlay="multi_gpu_train"),
+        monai_command(tmp_path, phantoms, epochs=2, launcher=TWO_PROCESSES, overlays=("multi_gpu_train",)),
         env=environment(),
         capture_output=True,
         text=True,
@@ -144,6 +152,30 @@ def test_two_processes_train_one_model(phantoms, tmp_path):
     assert "network.encoder.conv1.weight" in torch.load(tmp_path / "model.pt", weights_only=True)["model"]
     steps = [step for name, step in curve(tmp_path) if name == "loss"]
     assert sorted(steps) == [1, 2, 3, 4, 5, 6]  # one process logs
+
+
+@pytest.mark.slow
+def test_two_processes_evaluate_as_one(tmp_path):
+    """Counts are equal, no image is there twice although their number is odd, and the page and the log are one's."""
+    phantoms = write_phantoms(tmp_path / "lag", normal=16, anomalous=5, size=(64, 96), seed=0, progress=False)
+    assert len(lag_items(phantoms, "test")) % 2
+    localizer = CAVGALocalizer(CAVGA(stages=2, latent_channels=8, image_size=(64, 96)))
+    torch.save({"model": localizer.state_dict()}, tmp_path / "model.pt")
+    for processes, launcher, overlays in ((1, (), ()), (2, TWO_PROCESSES, ("multi_gpu_evaluate",))):
+        command = monai_command(
+            tmp_path, phantoms, epochs=1, run="evaluating", launcher=launcher, overlays=("evaluate", *overlays)
+        )
+        options = ["--evaluation_dir", str(tmp_path / str(processes))]
+        done = subprocess.run(
+            [*command, *options], env=environment(), capture_output=True, text=True, timeout=400, check=False
+        )
+        assert done.returncode == 0, [line for line in done.stderr.splitlines() if "rror" in line]
+    one, two = (json.loads((tmp_path / name / "report.json").read_text()) for name in "12")
+    assert one == two
+    scores = [(tmp_path / name / "scores.csv").read_text().splitlines() for name in "12"]
+    assert sorted(scores[0]) == sorted(scores[1])
+    assert (tmp_path / "1" / "index.html").is_file()
+    assert not (tmp_path / "2" / "index.html").exists()  # it would show one process's images
 
 
 @pytest.mark.slow
