@@ -101,10 +101,10 @@ def test_signs_of_the_effects(paper: ModuleType, tmp_path: Path) -> None:
         cell(tmp_path, column, seed, iou)
     paper.main(["collect", "ablation", "--category", "leather", "--output", str(tmp_path)])
     text = (tmp_path / "ablation_leather.md").read_text()
-    assert "| L_ae, flat z | c1 to c2 | +0.10 | +0.025 ± 0.075 | +0.025 ± 0.075 | 1 of 2 | confirmed |" in text
-    assert "| c2 to c4 | +0.13 | -0.050 | -0.050 | 0 of 1 | refuted |" in text
-    assert "| c5 to c6 | +0.13 | +0.000 | +0.000 | 0 of 1 | no difference |" in text
-    assert "| L_ae, conv z | c3 to c4 | +0.14 | – | – | – | not measured |" in text
+    assert "| L_ae, flat z | c1 to c2 | +0.10 | +0.025 ± 0.075 | confirmed | +0.025 ± 0.075 | confirmed | 2 |" in text
+    assert "| c2 to c4 | +0.13 | -0.050 | refuted | -0.050 | refuted | 1 |" in text
+    assert "| c5 to c6 | +0.13 | +0.000 | no difference | +0.000 | no difference | 1 |" in text
+    assert "| L_ae, conv z | c3 to c4 | +0.14 | – | not measured | – | not measured | 0 |" in text
     assert "| c1 | CAVGA-R_u*, flat z | 3 | 0.400 ± 0.356 |" in text  # hand: sqrt((0.09 + 0.04 + 0.25) / 3)
 
 
