@@ -14,7 +14,7 @@ from pacs_fakes import encoded, patient_data
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
-from pynetdicom import AE, build_context, evt
+from pynetdicom import AE, evt
 
 from monai_cavga.clinical.pacs import dicomweb, dimse
 from monai_cavga.clinical.pacs.archive import ObjectRef, Query, TransferError
@@ -129,6 +129,20 @@ def test_malformed_uids_of_a_web_server():
     assert (text, transient) == ("SOPInstanceUID is missing or malformed: repair the object in the archive", False)
 
 
+@pytest.mark.parametrize("protocol", [dicomweb, dimse])
+def test_a_deflated_object_is_refused_at_once(protocol, monkeypatch):
+    def refuse(content):
+        raise TransferError("deflated", transient=False)
+
+    monkeypatch.setattr(protocol, "opened", refuse)
+    if protocol is dicomweb:
+        with web(Answer(kind="application/dicom", body=b"deflated")) as archive:
+            assert problem(lambda: archive.retrieve(REF)) == ("deflated", False)
+    else:
+        with scp(get=sends(IMAGE), contexts=[(REF.sop_class, IMAGE.file_meta.TransferSyntaxUID)]) as archive:
+            assert problem(lambda: archive.retrieve(REF)) == ("deflated", False)
+
+
 def multipart(content, *, end=b"\r\n--mark--"):
     body = b"--mark\r\nContent-Type: application/dicom\r\n\r\n" + content + end
     return Answer(kind='multipart/related; type="application/dicom"; boundary="mark"', body=body)
@@ -218,13 +232,16 @@ def test_an_object_that_is_not_sent():
     assert transient
 
 
-def test_an_object_that_is_sent():
+def sends(image):
     def get(event):
         yield 1
-        yield 0xFF00, IMAGE
+        yield 0xFF00, image
 
-    kind = build_context(REF.sop_class, IMAGE.file_meta.TransferSyntaxUID)
-    with scp(get=get, contexts=[(kind.abstract_syntax, kind.transfer_syntax[0])]) as archive:
+    return get
+
+
+def test_an_object_that_is_sent():
+    with scp(get=sends(IMAGE), contexts=[(REF.sop_class, IMAGE.file_meta.TransferSyntaxUID)]) as archive:
         assert archive.retrieve(REF) == IMAGE
 
 

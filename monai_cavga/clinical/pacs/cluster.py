@@ -40,7 +40,7 @@ def process_on_ray(
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("--ray needs ray: pip install 'monai_cavga[ray]'") from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here
-    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    ray.init(address=address, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     try:
         task = ray.remote(_on_a_machine)
         shared = ray.put((connection, work, finished))
