@@ -205,8 +205,8 @@ def table(results: Sequence[dict[str, Any]], args: argparse.Namespace) -> str:
     lines += [
         "",
         "Signs of the differences, judged on the mean of IoU@0.5 images, the paper's metric, and on that of pixel "
-        "AUROC, which says something of maps that are below 0.5 everywhere, too; over the seeds that both columns have. "
-        f"One seed gives a sign without a spread; a difference below {SHOWN:g}, the paper's last digit, is called none.",
+        "AUROC, which says something of maps that are below 0.5 everywhere, too; over the seeds that both have. One "
+        f"seed gives a sign without a spread; a difference below {SHOWN:g}, the paper's last digit, is called none.",
         "",
         "| effect | columns | paper | ours, IoU@0.5 images | | ours, pixel AUROC | | seeds |",
         "|" + "---|" * 8,
