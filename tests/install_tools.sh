@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the programs that some tests drive: Orthanc (a PACS), dciodvfy (checks DICOM objects) and Chromium.
+# Install the programs that some tests drive: Orthanc (a PACS), dciodvfy (checks DICOM objects), Chromium and openssl.
 # `make test` runs this. It acts as root in a container only, as in CI: Debian's orthanc starts a server where systemd
 # runs. Elsewhere, and where the installation fails, it says what is missing and those tests are skipped.
 set -u
@@ -11,6 +11,7 @@ want() { # PACKAGES PROGRAM
 want "orthanc orthanc-dicomweb" Orthanc
 want dicom3tools dciodvfy
 want chromium chromium
+want openssl openssl
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || [ -d /run/systemd/system ] || ! command -v apt-get > /dev/null; then
