@@ -77,9 +77,9 @@ TABLE6 = Table(
     "Score: the mean of |x - x^| for CAVGA_u (Sec. 3.1), of its map or residual for the others.",
 )
 SCREW = (
-    "`screw`: the mean grey value of a test image alone has an image AUROC of 1.000 in this copy (`cues.json`): its normal "
-    "test images are darker than the training normals and than the anomalous ones. Scores that follow the brightness, such "
-    "as the mean of |x - x^|, profit; what they say of defects is in the localisation."
+    "`screw`: the mean grey value of a test image alone has an image AUROC of 1.000 in this copy (`cues.json`): its "
+    "normal test images are darker than the training normals and than the anomalous ones. Scores that follow the "
+    "brightness, such as the mean of |x - x^|, profit; what they say of defects is in the localisation."
 )
 READINGS = {
     "CAVGA": "1 - A of CAVGA_u, A^{c_a} of CAVGA_w; R: ResNet-18 to layer3 and residual decoder, D: DCGAN's networks "
