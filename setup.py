@@ -75,6 +75,7 @@ DICOM = [
     "pyjpegls",
 ]
 RAY = ["ray"]
+PLOTS = ["matplotlib"]
 
 setup(
     name="monai_cavga",
@@ -118,13 +119,16 @@ setup(
     extras_require={
         "dicom": DICOM,
         "onnx": ONNX,
+        "plots": PLOTS,
         "ray": RAY,
         "video": VIDEO,
         "dev": [
-            *("pytest", "ruff", "mypy", "captum", "scikit-learn", "jsonschema", "nbmake", "playwright"),
+            *("pytest", "ruff", "mypy", "captum", "scikit-learn", "jsonschema", "playwright"),
+            *("jupytext", "nbclient", "ipykernel"),  # the tutorials
             *VIDEO,
             *ONNX,
             *DICOM,
+            *PLOTS,
             *RAY,
         ],
     },

@@ -20,6 +20,7 @@ _SUBMODULES = (
     "losses",
     "metrics",
     "networks",
+    "plots",
     "transforms",
 )
 

@@ -24,6 +24,7 @@ ALLOWED = {
     "inferers": {"attention", "networks"},
     "engines": {"losses", "networks", "attention"},
     "handlers": {"metrics", "networks", "engines"},
+    "plots": {"handlers", "metrics"},
     "bundle": {"data"},
     "export": {"bundle", "handlers", "networks", "transforms"},
     "clinical": {"bundle", "data", "export", "fundus", "handlers", "metrics", "transforms"},

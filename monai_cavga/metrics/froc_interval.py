@@ -13,7 +13,7 @@ from monai_cavga.metrics.curves import check_max_fpr
 from monai_cavga.metrics.froc import FROC_RATES, FrocHistogram
 from monai_cavga.metrics.interval import resample_weights
 
-__all__ = ["compact_froc", "resampled_froc"]
+__all__ = ["compact_froc", "resampled_froc", "resampled_sensitivities"]
 
 _AT_ONCE = 100  # resamples
 _Array = NDArray[np.float64]
@@ -65,11 +65,38 @@ def resampled_froc(
         ValueError: if there are no images, ``n_resamples`` is below 1, ``groups`` has another length or ``max_fpr`` is
             outside (0, 1].
     """
+    found = resampled_sensitivities(
+        images, FROC_RATES, groups=groups, n_resamples=n_resamples, seed=seed, max_fpr=max_fpr
+    )
+    return np.asarray(found.mean(axis=1))
+
+
+def resampled_sensitivities(
+    images: Sequence[Tensor],
+    rates: Sequence[float],
+    *,
+    groups: ArrayLike | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    max_fpr: float = 0.3,
+) -> _Array:
+    """:meth:`FrocHistogram.sensitivities` of the same resamples: the FROC curve's own interval, rate by rate.
+
+    Args:
+        images: as for :func:`resampled_froc`, and so are the options.
+        rates: mean false positives per image, >= 0.
+
+    Returns:
+        ``(n_resamples, n_rates)`` in [0, 1], ``nan`` where a resample has no lesion.
+
+    Raises:
+        ValueError: as :func:`resampled_froc`.
+    """
     check_max_fpr(max_fpr)
     weights = resample_weights(len(images), groups=groups, n_resamples=n_resamples, seed=seed)
     steps = _steps([image.numpy() for image in images])
-    scores = [_scores(drawn, steps, max_fpr) for drawn in np.split(weights, range(_AT_ONCE, n_resamples, _AT_ONCE))]
-    return np.concatenate(scores)
+    parts = np.split(weights, range(_AT_ONCE, n_resamples, _AT_ONCE))
+    return np.concatenate([_sensitivities(drawn, steps, rates, max_fpr) for drawn in parts])
 
 
 def _steps(images: Sequence[NDArray[np.float32]]) -> _Array:
@@ -88,8 +115,8 @@ def _steps(images: Sequence[NDArray[np.float32]]) -> _Array:
     return steps
 
 
-def _scores(drawn: _Array, steps: _Array, max_fpr: float) -> _Array:
-    """As :meth:`FrocHistogram.score`, for ``(resamples, images)`` weights."""
+def _sensitivities(drawn: _Array, steps: _Array, rates: Sequence[float], max_fpr: float) -> _Array:
+    """As :meth:`FrocHistogram.sensitivities`, for ``(resamples, images)`` weights: ``(resamples, rates)``."""
     normal, found, false = (drawn @ each for each in steps)  # (resamples, points + 1)
     above = np.cumsum(normal, 1)
     inside = above <= max_fpr * np.maximum(above[:, -1:], 1)
@@ -97,8 +124,5 @@ def _scores(drawn: _Array, steps: _Array, max_fpr: float) -> _Array:
     with np.errstate(invalid="ignore"):  # 0 / 0 is nan: no lesion in this resample
         sensitivity = np.cumsum(found, 1) / found.sum(1, keepdims=True)
     sensitivity = np.pad(sensitivity, ((0, 0), (1, 0)))
-    total = np.zeros(len(drawn))
-    for rate in FROC_RATES:
-        reached = (inside & (worst <= rate)).sum(1)
-        total += sensitivity[np.arange(len(drawn)), reached]
-    return np.where(found.sum(1) > 0, total / len(FROC_RATES), np.nan)
+    reached = np.stack([(inside & (worst <= rate)).sum(1) for rate in rates], axis=1)
+    return np.where(found.sum(1, keepdims=True) > 0, np.take_along_axis(sensitivity, reached, axis=1), np.nan)

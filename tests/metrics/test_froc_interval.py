@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from monai_cavga.metrics import FrocHistogram, UndefinedMetricError, bootstrap_interval
-from monai_cavga.metrics.froc_interval import compact_froc, resampled_froc
+from monai_cavga.metrics.froc_interval import compact_froc, resampled_froc, resampled_sensitivities
 from monai_cavga.metrics.interval import percentile_interval, resample_weights
 
 Items = list[tuple[Tensor, Tensor]]
@@ -57,6 +57,15 @@ def test_equal_to_the_score_of_resampled_images(gap: float, groups: list[int] | 
         )
     assert found == pytest.approx(slow, abs=1e-12)
     assert len(set(slow)) > 1
+
+
+def test_sensitivities_are_those_of_resampled_images() -> None:
+    items, rates = _items(), (0.0, 0.3, 1.5)
+    found = resampled_sensitivities(_compact(items), rates, n_resamples=8, seed=1)
+    assert found.shape == (8, 3)
+    for values, drawn in zip(found, resample_weights(7, n_resamples=8, seed=1), strict=True):
+        again = [item for item, times in zip(items, drawn, strict=True) for _ in range(int(times))]
+        assert values == pytest.approx(_filled(again).sensitivities(rates), abs=1e-12)
 
 
 @pytest.mark.parametrize("max_fpr", [0.02, 1.0])
