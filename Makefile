@@ -7,7 +7,7 @@ STAMP := $(VENV)/.env-stamp
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench env
+.PHONY: help demo test lint types bench docs env
 .DELETE_ON_ERROR:
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make lint    check style and format (ruff)"
 	@echo "make types   check types (mypy --strict)"
 	@echo "make bench   collect the benchmark runs into the results tables"
+	@echo "make docs    build the documentation: site/index.html"
 	@echo "make env     only make the environment, in $(VENV)"
 
 env: $(STAMP)
@@ -48,3 +49,8 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/synthetic.py collect --protocol ped2
 	$(BIN)/python benchmarks/paper.py collect ablation --category screw
 	$(BIN)/python benchmarks/baselines.py collect
+
+docs: $(STAMP)
+	@$(BIN)/python docs/tools/command_line.py
+	@$(BIN)/python docs/tools/pictures.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

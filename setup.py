@@ -76,6 +76,7 @@ DICOM = [
 ]
 RAY = ["ray"]
 PLOTS = ["matplotlib"]
+DOCS = ["mkdocs-material", "mkdocstrings[python]", "latex2mathml", "ruff"]  # ruff formats the signatures
 
 setup(
     name="monai_cavga",
@@ -118,6 +119,7 @@ setup(
     ],
     extras_require={
         "dicom": DICOM,
+        "docs": DOCS,
         "onnx": ONNX,
         "plots": PLOTS,
         "ray": RAY,
@@ -130,6 +132,7 @@ setup(
             *DICOM,
             *PLOTS,
             *RAY,
+            *DOCS,
         ],
     },
 )
