@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from markdown_text import code_blocks, run_python
+
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_ten_lines_run():
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    names: dict[str, object] = {}
-    exec(compile(code, "README.md", "exec"), names)
+    (block,) = code_blocks(TEXT, "python")
+    names = run_python([block], file="README.md")
     assert tuple(names["maps"].shape) == (2, 2, 128, 192)
     assert 0 <= float(names["maps"].detach().min()) <= float(names["maps"].detach().max()) <= 1
     assert names["network"].encoder.conv1.weight.grad is not None
