@@ -98,7 +98,7 @@ def evaluate(
         sample = load(item, args.size, fundus=args.protocol == "retina")
         coarse = found.distance(layer_features(encoder, sample.image, args.layers, kind=args.features))[None, None]
         anomaly_map = F.interpolate(coarse, size=sample.fov.shape[-2:], mode="bilinear", align_corners=False)[0]
-        scores.append(image_score(anomaly_map, fov=sample.fov, quantile=QUANTILE))
+        scores.append(image_score(anomaly_map, fov=sample.fov, rule=QUANTILE))
         seconds += time.monotonic() - start
         if args.protocol in PIXEL_LABELS:
             fov = sample.fov[0].numpy()

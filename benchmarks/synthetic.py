@@ -22,6 +22,7 @@ from reporting import RESULTS, cell, machine
 from running import run_bundle
 
 from monai_cavga.handlers.files import write_atomic
+from monai_cavga.metrics.score import ScoreRule, rule_words
 
 
 def _ped2(section: str) -> dict[str, Any]:
@@ -143,11 +144,19 @@ def write_result(protocol: str, seed: int, labelled: float, *, work: Path, overr
         "calibration": json.loads((work / "calibration.json").read_text()),
         "report": json.loads((work / "eval" / "report.json").read_text(encoding="utf-8")),
     }
-    name = f"synthetic_{protocol}_k{labelled:g}_seed{seed}"
+    rule = score_rule(result)
+    name = f"synthetic_{protocol}_k{labelled:g}_seed{seed}{'_peaks' if rule == 'peaks' else ''}"
     write_atomic(RESULTS / f"{name}.json", (json.dumps(result, indent=2) + "\n").encode())
     sheet = next(iter(sorted((work / "eval").glob("*sheet*.png"))), None)
     if sheet is not None:
         shutil.copyfile(sheet, RESULTS / f"{name}.png")
+
+
+def score_rule(result: Mapping[str, Any]) -> ScoreRule:
+    """Of the image score; the key was ``image_quantile`` until there were other rules."""
+    settings = result["report"]["settings"]
+    rule: ScoreRule = settings["score_rule"] if "score_rule" in settings else settings["image_quantile"]
+    return rule
 
 
 def run(args: argparse.Namespace) -> None:
@@ -165,7 +174,7 @@ def collect(args: argparse.Namespace) -> None:
     results = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     if not results:
         sys.exit(f"no results of {args.protocol} in {RESULTS}: run it first")
-    results.sort(key=lambda result: (result["labelled"], result["seed"]))
+    results.sort(key=lambda result: (rule_words(score_rule(result)), result["labelled"], result["seed"]))
     lines = [
         f"# {args.protocol}: made anomalies, labels, calibration",
         "",
@@ -175,20 +184,22 @@ def collect(args: argparse.Namespace) -> None:
         f"{'clips' if args.protocol == 'ped2' else 'images'}. Anomaly relative to the training normals; "
         "research use, not for diagnosis.",
         "",
-        f"| labels | seed | map | {' | '.join(COLUMNS)} |",
-        "|" + "---|" * (len(COLUMNS) + 3),
+        f"| labels | seed | map | {' | '.join(COLUMNS)} | image score |",
+        "|" + "---|" * (len(COLUMNS) + 4),
     ]
     for result in results:
         for name, values in result["report"]["maps"].items():
             cells = [cell(values, key) for key in COLUMNS.values()]
-            lines.append(f"| {result['labelled']:g} | {result['seed']} | {name} | {' | '.join(cells)} |")
-    lines += ["", f"| labels | seeds | map | {' | '.join(COLUMNS)} |", "|" + "---|" * (len(COLUMNS) + 3)]
-    for labelled in sorted({result["labelled"] for result in results}):
-        group = [result for result in results if result["labelled"] == labelled]
+            words = rule_words(score_rule(result))
+            lines.append(f"| {result['labelled']:g} | {result['seed']} | {name} | {' | '.join(cells)} | {words} |")
+    lines += ["", f"| labels | seeds | map | {' | '.join(COLUMNS)} | image score |", "|" + "---|" * (len(COLUMNS) + 4)]
+    kinds = dict.fromkeys((result["labelled"], rule_words(score_rule(result))) for result in results)
+    for labelled, words in kinds:
+        group = [each for each in results if (each["labelled"], rule_words(score_rule(each))) == (labelled, words)]
         for name in group[0]["report"]["maps"]:
             values = [[each["report"]["maps"][name].get(key) for each in group] for key in COLUMNS.values()]
             cells = ["–" if None in row else f"{np.mean(row):.3f} ± {np.std(row):.3f}" for row in values]
-            lines.append(f"| {labelled:g} | {len(group)} | {name} | {' | '.join(cells)} |")
+            lines.append(f"| {labelled:g} | {len(group)} | {name} | {' | '.join(cells)} | {words} |")
     lines += ["", "| labels | seed | training | calibration | CPU | threads | date | trained at |", "|" + "---|" * 8]
     for result in results:
         steps = result["steps"]

@@ -25,6 +25,7 @@ from monai_cavga.handlers.files import write_atomic
 from monai_cavga.latent_fit import CalibrationError, GaussianStatistics, fit_latent_distance
 from monai_cavga.metrics import PixelHistogram, RegionHistogram, UndefinedMetricError, image_auroc, image_score
 from monai_cavga.metrics.binning import DEFAULT_BITS, item_histograms
+from monai_cavga.metrics.score import ScoreRule
 from monai_cavga.networks import CAVGALocalizer
 from monai_cavga.networks.weights import half_precision, half_precision_bytes, plain_settings
 
@@ -53,7 +54,7 @@ class Calibrator:
         path: where to write, ``.safetensors``; the JSON goes beside it.
         model_path: where the model that belongs to the calibration goes, in half precision, ``.safetensors``.
         false_positive_rate: share of normal pixels above the threshold, in (0, 1).
-        image_quantile: of the image score.
+        score_rule: of the image score.
         seed: of the positions that are kept.
         settings: options of the training, kept in the JSON.
         device: where to compute.
@@ -74,7 +75,7 @@ class Calibrator:
         model_path: str | Path,
         test_items: Sequence[Mapping[str, Any]] = (),
         false_positive_rate: float = 0.01,
-        image_quantile: float = 0.995,
+        score_rule: ScoreRule = 0.995,
         seed: int = 0,
         settings: Mapping[str, Any] | None = None,
         device: str | torch.device = "cpu",
@@ -84,7 +85,7 @@ class Calibrator:
         self.localizer, self.device = localizer, torch.device(device)
         self.path, self.model_path = Path(path), Path(model_path)
         self.fit_loader, self.normal_loader, self.made_loaders = fit_loader, normal_loader, made_loaders
-        self.false_positive_rate, self.image_quantile, self.seed = false_positive_rate, image_quantile, seed
+        self.false_positive_rate, self.score_rule, self.seed = false_positive_rate, score_rule, seed
         self.settings = plain_settings(settings)
         tested = {str(item["image"]) for item in test_items}
         for name, loader in {"fit": fit_loader, "normal": normal_loader, **made_loaders}.items():
@@ -112,7 +113,7 @@ class Calibrator:
             "data_sha256": _digest([*_items(self.fit_loader), *_items(self.normal_loader)]),
             "seed": self.seed,
             "false_positive_rate": self.false_positive_rate,
-            "image_quantile": self.image_quantile,
+            "score_rule": self.score_rule,
             "quantiles_of_normals": levels,
             "image_scores_of_normals": normal_scores,
             "weights": {"class": float(self.localizer.weight[0]), "latent_distance": float(self.localizer.weight[1])},
@@ -191,7 +192,7 @@ class Calibrator:
                         counts = item_histograms(fused, known, bits=DEFAULT_BITS)
                         pixels[k].update(fused, known, counts=counts)
                         regions[k].update(fused, known, counts=counts)
-                        scores[k].append(image_score(fused, fov=inside, quantile=self.image_quantile))
+                        scores[k].append(image_score(fused, fov=inside, rule=self.score_rule))
             for k in range(len(grid)):
                 found[k][name] = _summary(pixels[k], regions[k], np.array(scores[k]), np.array(labels))
         means = [np.mean([np.mean(list(row[name].values())) for name in self.made_loaders] or [0.0]) for row in found]
@@ -214,7 +215,7 @@ class Calibrator:
         for batch in tqdm(self.normal_loader, desc="image scores", unit="batch"):
             image, inside = self._image(batch)
             for each, fov in zip(self.localizer.anomaly_maps(image, ["fused"]), inside, strict=True):
-                scores.append(image_score(each, fov=fov, quantile=self.image_quantile))
+                scores.append(image_score(each, fov=fov, rule=self.score_rule))
         return sorted(scores)
 
     def _image(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:

@@ -138,7 +138,7 @@ def test_the_json_says_where_it_comes_from(made: Made) -> None:
     assert report["positions"] == 5 * 8 * 11  # 64 x 96 at stride 8, less the one column outside the field of view
     assert report["seed"] == 7
     assert report["false_positive_rate"] == RATE
-    assert report["image_quantile"] == 0.995
+    assert report["score_rule"] == 0.995
     assert report["settings"] == {**SETTINGS, "size": [HEIGHT, WIDTH]}
     names = sorted(f"train-{number}" for number in (0, 1, 2, 3, 4, 10, 11, 12))
     assert report["data_sha256"] == hashlib.sha256("".join(names).encode()).hexdigest()  # the files are not there

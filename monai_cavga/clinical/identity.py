@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_cavga.clinical.records import ModelIdentity
+from monai_cavga.metrics.score import ScoreRule
 
 __all__ = ["Calibrated", "identify", "percentile"]
 
@@ -28,13 +29,14 @@ class Calibrated:
     normal_scores: tuple[float, ...]
 
 
-def identify(bundle: Path, *, model_file: Path, calibration_file: Path | None) -> Calibrated:
+def identify(bundle: Path, *, model_file: Path, calibration_file: Path | None, score_rule: ScoreRule) -> Calibrated:
     """Read a bundle's metadata and what stands beside its calibration.
 
     Args:
         bundle: folder with ``configs/metadata.json``.
         model_file: the weights.
         calibration_file: its description is the ``.json`` of the same name; None for a model without.
+        score_rule: of the images' scores; scores of normals that were taken by another are not known.
 
     Raises:
         FileNotFoundError: if the weights or the metadata do not exist.
@@ -48,7 +50,7 @@ def identify(bundle: Path, *, model_file: Path, calibration_file: Path | None) -
     metadata = _json(metadata_file)
     described = calibration_file.with_suffix(".json") if calibration_file is not None else None
     calibration = _json(described) if described is not None and described.is_file() else {}
-    scores = calibration.get("image_scores_of_normals", ())
+    scores = calibration.get("image_scores_of_normals", ()) if calibration.get("score_rule") == score_rule else ()
     return Calibrated(
         identity=ModelIdentity(
             name=str(metadata.get("name", bundle.resolve().name)),

@@ -43,7 +43,7 @@ class OnnxModel:
         try:
             self._by = _calibrated(told)
             self.fundus = bool(told["field_of_view"])
-            self._quantile = told["image_quantile"]
+            self._rule = told["score_rule"]
             self._name = self._backend.names[0]
             scale = list(told["scales"][self._name])
             kept = {part: (told[f"{part}_file"], told[f"{part}_sha256"]) for part in ("model", "calibration")}
@@ -74,8 +74,8 @@ class OnnxModel:
             name=self._name,
             values=values,
             fov=fov,
-            score=map_score(values, fov=fov, quantile=self._quantile),
-            ranked=map_score(seen, fov=small, quantile=self._quantile),
+            score=map_score(values, fov=fov, rule=self._rule),
+            ranked=map_score(seen, fov=small, rule=self._rule),
         )
 
 

@@ -68,7 +68,7 @@ class Localisation:
         model: what localised it.
         map: ``(H, W)`` float32 in [0, 1], higher = more anomalous, a fixed scale; 0 outside ``fov``.
         fov: ``(H, W)`` bool, the field of view.
-        score: the image's, a high quantile of the map inside the field of view, in [0, 1].
+        score: the image's, one number from the map inside the field of view, in [0, 1].
         percentile: share of held-out normals with a lower score, in [0, 100].
         threshold: of the map, at the model's ``false_positive_rate``.
     """

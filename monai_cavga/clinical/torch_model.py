@@ -46,10 +46,12 @@ class TorchModel:
                 raise ModelError(f"{bundle} knows no {key}, expected it in its inference.json: leave --{key} out")
             parser[key] = value
         calibration = str(parser.get_parsed_content("calibration_file", default="none"))
+        self._rule = parser.get_parsed_content("score_rule")
         self._by = identify(
             bundle,
             model_file=Path(str(parser.get_parsed_content("model_file"))),
             calibration_file=None if calibration == "none" else Path(calibration),
+            score_rule=self._rule,
         )
         self.identity = self._by.identity
         first, *self._transforms = parser.get_parsed_content("preprocessing").transforms
@@ -58,7 +60,6 @@ class TorchModel:
         self.fundus = any(isinstance(each, FieldOfViewd) for each in self._transforms)
         self.options = hashlib.sha256(config.read_bytes()).hexdigest()
         self._channels = first.channels
-        self._quantile = parser.get_parsed_content("image_quantile")
         self._postprocessing = parser.get_parsed_content("postprocessing")
         self._device = parser.get_parsed_content("device")
         self._network = parser.get_parsed_content("deployed").eval().to(self._device)
@@ -92,7 +93,7 @@ class TorchModel:
         return item
 
     def _localisation(self, source: Source, item: dict[str, Any]) -> Localisation:
-        ranked = image_score(item["pred"], fov=item.get("fov"), quantile=self._quantile)
+        ranked = image_score(item["pred"], fov=item.get("fov"), rule=self._rule)
         done = self._postprocessing(item)
         return localisation(
             source,

@@ -18,6 +18,7 @@ from monai_cavga.bundle import BundleDirectoryWorkflow
 from monai_cavga.bundle.directory import read_configs
 from monai_cavga.export.graph import DeployedGraph
 from monai_cavga.handlers.files import NOTICE
+from monai_cavga.metrics.score import ScoreRule
 from monai_cavga.transforms import AlignObjectd, FieldOfViewd, LoadRGBd
 
 __all__ = ["Deployed", "ExportError", "deploy"]
@@ -102,12 +103,12 @@ def deploy(folder: Path, overrides: Mapping[str, Any]) -> Deployed:
         "field_of_view": steps.field_of_view,
         "maps": list(localizer.maps),
         "scales": {name: list(scales.get(name, (0, 1))) for name in localizer.maps},
-        "image_quantile": parser.get_parsed_content("image_quantile"),
+        "score_rule": parser.get_parsed_content("score_rule"),
         "model_file": model_file.name,
         "model_sha256": _digest(model_file),
         "calibration_file": None if calibration_file is None else calibration_file.name,
         "calibration_sha256": None if calibration_file is None else _digest(calibration_file),
-        **_of_normals(calibration_file),
+        **_of_normals(calibration_file, score_rule=parser.get_parsed_content("score_rule")),
         "notice": NOTICE,
     }
     return Deployed(graph, description, Compose(rest))
@@ -169,11 +170,12 @@ def _scales(parser: Any) -> dict[str, Sequence[float]]:
     return {}
 
 
-def _of_normals(calibration_file: Path | None) -> dict[str, Any]:
+def _of_normals(calibration_file: Path | None, *, score_rule: ScoreRule) -> dict[str, Any]:
     """What the calibration's own description says of the normals behind threshold and percentile."""
     file = calibration_file and calibration_file.with_suffix(".json")
     told = read_configs([file]) if file and file.is_file() else {}
-    return {key: told.get(key) for key in ("false_positive_rate", "n_normal", "image_scores_of_normals")}
+    known = {key: told.get(key) for key in ("false_positive_rate", "n_normal", "image_scores_of_normals")}
+    return known if told.get("score_rule") == score_rule else {**known, "image_scores_of_normals": None}
 
 
 def _digest(path: Path) -> str:

@@ -14,6 +14,7 @@ from monai_cavga.handlers.files import NOTICE, write_atomic
 from monai_cavga.handlers.outputs import outputs_of
 from monai_cavga.handlers.report_text import scores_to_csv, to_markdown
 from monai_cavga.metrics.evaluation import Evaluation, accumulate
+from monai_cavga.metrics.score import ScoreRule
 from monai_cavga.metrics.summary import summarise
 
 __all__ = ["ReportHandler"]
@@ -30,8 +31,8 @@ class ReportHandler:
     Args:
         output_dir: the folder of the files; made where missing, files of the same names are replaced.
         maps: keys of the anomaly maps in the evaluator's output; those that are absent are named in the report.
-        image_quantile: of the map inside ``fov``, as the image score; in [0, 1]. 0.995 sees a lesion of half a percent
-            of the field of view.
+        score_rule: of the image score inside ``fov``, see `monai_cavga.metrics.image_score`: 0.995 sees a lesion of
+            half a percent of the field of view.
         threshold: of the fixed-threshold IoU; 0.5 as in Sec. 3.1, arXiv:1911.08616.
         image_thresholds: by map, an image-score threshold from held-out normals; adds ``accuracy_calibrated``.
         area_thresholds: by map, of the false-positive area of normal images, best from held-out normals; ``threshold``
@@ -42,7 +43,7 @@ class ReportHandler:
 
     Raises:
         ValueError: if ``maps`` is empty or names a map twice, ``image_thresholds`` or ``area_thresholds``
-            names another map, ``image_quantile`` is outside [0, 1], a pixel threshold is not finite, ``n_resamples`` is
+            names another map, ``score_rule`` is none, a pixel threshold is not finite, ``n_resamples`` is
             below 1 or ``bits`` outside [10, 24].
     """
 
@@ -51,7 +52,7 @@ class ReportHandler:
         output_dir: str | Path,
         maps: Sequence[str] = ("attention", "residual"),
         *,
-        image_quantile: float = 0.995,
+        score_rule: ScoreRule = 0.995,
         threshold: float = 0.5,
         image_thresholds: Mapping[str, float] | None = None,
         area_thresholds: Mapping[str, float] | None = None,
@@ -66,7 +67,7 @@ class ReportHandler:
         self.n_resamples = n_resamples
         self.seed = seed
         self.evaluation = Evaluation(
-            maps, image_quantile=image_quantile, threshold=threshold, area_thresholds=area_thresholds, bits=bits
+            maps, score_rule=score_rule, threshold=threshold, area_thresholds=area_thresholds, bits=bits
         )
         unknown = sorted(set(self.image_thresholds) - set(self.evaluation.maps))
         if unknown:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from monai_cavga.metrics.evaluation import Evaluation
+from monai_cavga.metrics.score import rule_words
 
 __all__ = ["scores_to_csv", "to_markdown"]
 
@@ -50,7 +51,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         lines.append(f"| {key} | " + " | ".join(cells) + " |")
     lines.append(
         f"\nImages: {n_images['normal']} normal, {n_images['anomalous']} anomalous, {n_images['unlabelled']} without a "
-        f"label. Image score: {settings['image_quantile']:g} quantile of the map inside the field of view. "
+        f"label. Image score: {rule_words(settings['score_rule'])} inside the field of view. "
         "`±`: largest possible error of the binning. Brackets: 95 % bootstrap interval over "
         f"{settings['interval_over']} ({settings['n_resamples']} resamples, seed {settings['seed']}). "
         "`oracle`: threshold chosen on this very data. "

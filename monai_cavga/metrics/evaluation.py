@@ -18,6 +18,7 @@ from monai_cavga.metrics.histogram import PixelHistogram
 from monai_cavga.metrics.image import false_positive_area, image_score
 from monai_cavga.metrics.pixel_interval import compact_histogram
 from monai_cavga.metrics.region import RegionHistogram, item_region_mass
+from monai_cavga.metrics.score import ScoreRule, check_rule
 
 __all__ = ["UNLABELLED", "Evaluation", "accumulate"]
 
@@ -32,13 +33,13 @@ class Evaluation:
 
     Args:
         maps: keys of the anomaly maps; an item need not have all of them.
-        image_quantile: of the image score, in [0, 1]; see :func:`monai_cavga.metrics.image.image_score`.
+        score_rule: of the image score, see :func:`monai_cavga.metrics.image.image_score`.
         threshold: of the fixed-threshold IoU, the paper's 0.5.
         area_thresholds: by map, of the false-positive area of normal images; ``threshold`` for the maps it lacks.
         bits: bins of the pixel scores are ``2**bits``; in [10, 24].
 
     Raises:
-        ValueError: if ``maps`` is empty or names a map twice, ``image_quantile`` is outside [0, 1], a threshold is
+        ValueError: if ``maps`` is empty or names a map twice, ``score_rule`` is none, a threshold is
             not finite, ``area_thresholds`` names another map or ``bits`` is outside [10, 24].
     """
 
@@ -46,20 +47,19 @@ class Evaluation:
         self,
         maps: Sequence[str],
         *,
-        image_quantile: float = 0.995,
+        score_rule: ScoreRule = 0.995,
         threshold: float = 0.5,
         area_thresholds: Mapping[str, float] | None = None,
         bits: int = DEFAULT_BITS,
     ) -> None:
         if isinstance(maps, str) or not maps or len(set(maps)) != len(maps):
             raise ValueError(f"maps is {maps!r}, expected a list of different keys, e.g. ['attention', 'residual']")
-        if not 0 <= image_quantile <= 1:
-            raise ValueError(f"image_quantile is {image_quantile}, expected 0 to 1, e.g. 0.995")
+        check_rule(score_rule, name="score_rule")
         given = dict(area_thresholds or {})
         if not set(given) <= set(maps) or not all(np.isfinite(each) for each in given.values()):
             raise ValueError(f"area_thresholds is {given}, expected finite scores for maps of {list(maps)} only")
         self.maps = tuple(maps)
-        self.image_quantile = image_quantile
+        self.score_rule = score_rule
         self.threshold = threshold
         self.area_thresholds = {key: float(given.get(key, threshold)) for key in self.maps}
         self.bits = bits
@@ -104,7 +104,7 @@ class Evaluation:
         """A new one with the same settings."""
         return Evaluation(
             self.maps,
-            image_quantile=self.image_quantile,
+            score_rule=self.score_rule,
             threshold=self.threshold,
             area_thresholds=self.area_thresholds,
             bits=self.bits,
@@ -172,7 +172,7 @@ def _one_map(evaluation: Evaluation, key: str, item: Mapping[str, Any], *, label
     fov = item.get("fov")
     given = item.get("mask")
     mask = torch.full(anomaly_map.shape, -1, dtype=torch.int8) if given is None else given
-    score = image_score(anomaly_map, fov=fov, quantile=evaluation.image_quantile)
+    score = image_score(anomaly_map, fov=fov, rule=evaluation.score_rule)
     counts = item_histograms(anomaly_map, mask, bits=evaluation.bits, item=len(evaluation.names))
     mass = item_region_mass(anomaly_map, mask, bits=evaluation.bits)
     evaluation.regions[key].update(anomaly_map, mask, counts=counts, mass=mass)

@@ -12,7 +12,7 @@ from torch import Tensor
 from monai_cavga.metrics import curves
 from monai_cavga.metrics.accumulation import gather_rows
 from monai_cavga.metrics.errors import UndefinedMetricError
-from monai_cavga.metrics.score import map_score, values_inside
+from monai_cavga.metrics.score import ScoreRule, map_score, values_inside
 from monai_cavga.metrics.shell import StreamingMetric
 
 __all__ = [
@@ -27,8 +27,8 @@ __all__ = [
 ]
 
 
-def image_score(anomaly_map: Tensor, *, fov: Tensor | None = None, quantile: float | None = 0.995) -> float:
-    """Score of an image: a high quantile of its anomaly map inside the field of view. The mask plays no part.
+def image_score(anomaly_map: Tensor, *, fov: Tensor | None = None, rule: ScoreRule = 0.995) -> float:
+    """Score of an image: one number from its anomaly map inside the field of view. The mask plays no part.
 
     The paper takes "the pixel-wise difference" as the score and does not say how it becomes one number; a quantile
     sees a lesion that covers one pixel in two hundred, which the mean would drown, and one wild pixel does not set it.
@@ -36,16 +36,17 @@ def image_score(anomaly_map: Tensor, *, fov: Tensor | None = None, quantile: flo
     Args:
         anomaly_map: ``(1, H, W)`` (any shape), float, any range; higher = more anomalous.
         fov: same shape; above 0 inside the field of view. ``None`` = everywhere.
-        quantile: in [0, 1], interpolated linearly. ``None`` = the mean, for anomalies that fill the image.
+        rule: a quantile in [0, 1], interpolated linearly; ``"peaks"``, the mean of the five highest peaks, for
+            anomalies that are small and several; ``None``, the mean, for anomalies that fill the image.
 
     Returns:
         In the range of ``anomaly_map``; higher = more anomalous.
 
     Raises:
-        ValueError: if ``quantile`` is outside [0, 1], the shapes differ, no pixel is inside, or one inside is
+        ValueError: if ``rule`` is none of these, the shapes differ, no pixel is inside, or one inside is
             not finite.
     """
-    return map_score(_array(anomaly_map), fov=None if fov is None else _array(fov), quantile=quantile)
+    return map_score(_array(anomaly_map), fov=None if fov is None else _array(fov), rule=rule)
 
 
 def false_positive_area(anomaly_map: Tensor, *, threshold: float, fov: Tensor | None = None) -> float:

@@ -64,7 +64,7 @@ def summarise(
             for name, value in (("normal", 0), ("anomalous", 1), ("unlabelled", UNLABELLED))
         },
         "settings": {
-            "image_quantile": evaluation.image_quantile,
+            "score_rule": evaluation.score_rule,
             "threshold": evaluation.threshold,
             "bits": evaluation.bits,
             "interval_level": 0.95,

@@ -9,6 +9,7 @@ from monai.config import KeysCollection
 from monai.transforms import Compose, Invertd, InvertibleTransform, MapTransform
 
 from monai_cavga.metrics.image import image_score
+from monai_cavga.metrics.score import ScoreRule
 from monai_cavga.transforms.keys import check_one_key
 from monai_cavga.transforms.load import LoadMaskd
 
@@ -47,13 +48,13 @@ class SplitMapsd(MapTransform):
 
 
 class ImageScored(MapTransform):
-    """Add the image's score, a high quantile of its map inside the field of view; higher = more anomalous.
+    """Add the image's score, one number from its map inside the field of view; higher = more anomalous.
 
     Args:
         keys: the one map ``(1, H, W)`` that scores.
         score_key: where the number goes.
         fov_key: field of view ``(1, H, W)``; without it in the item every pixel counts.
-        quantile: in [0, 1], or None for the mean, see `monai_cavga.metrics.image_score`.
+        rule: a quantile in [0, 1], "peaks" or None for the mean, see `monai_cavga.metrics.image_score`.
 
     Raises:
         ValueError: as `monai_cavga.metrics.image_score`, when called.
@@ -65,18 +66,18 @@ class ImageScored(MapTransform):
         *,
         score_key: str = "score",
         fov_key: str = "fov",
-        quantile: float | None = 0.995,
+        rule: ScoreRule = 0.995,
     ) -> None:
         super().__init__(keys)
         self.score_key = score_key
         self.fov_key = fov_key
-        self.quantile = quantile
+        self.rule = rule
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with the score added."""
         item = dict(data)
         for key in self.key_iterator(item):
-            item[self.score_key] = image_score(item[key], fov=item.get(self.fov_key), quantile=self.quantile)
+            item[self.score_key] = image_score(item[key], fov=item.get(self.fov_key), rule=self.rule)
         return item
 
 
@@ -84,7 +85,7 @@ def source_maps(
     preprocessing: InvertibleTransform,
     names: Sequence[str] = ("attention", "residual"),
     *,
-    quantile: float | None = 0.995,
+    rule: ScoreRule = 0.995,
     mask_level: float = 0.5,
     turned: bool = False,
 ) -> Compose:
@@ -96,7 +97,7 @@ def source_maps(
     Args:
         preprocessing: the transform that made ``image`` and, where there is a field of view, ``fov`` of the item.
         names: the names that the inferer was given.
-        quantile: of the image score; None = the map's mean.
+        rule: of the image score, see `ImageScored`.
         mask_level: fraction of full scale from which a mask's pixel is anomalous.
         turned: whether ``preprocessing`` turns or crops the image, not only resizes it: ``image`` is brought back too,
             for display under its maps; what the network did not see is black.
@@ -114,7 +115,7 @@ def source_maps(
             ),
             *back,
             SplitMapsd("pred", names=names),
-            ImageScored(names[0], quantile=quantile),
+            ImageScored(names[0], rule=rule),
             LoadMaskd("mask_files", reference_key=names[0], level=mask_level, allow_missing_keys=True),
         ]
     )

@@ -169,7 +169,7 @@ def test_the_bundles_differ_in_what_is_declared_only(file):
             ["attention", "residual"],
             ["fused", "class", "latent_distance"],
         )
-        allowed |= {"model_file", "calibration_file", "head", "decoder", "image_size::0"}
+        allowed |= {"model_file", "calibration_file", "head", "decoder", "image_size::0", "score_rule"}
     lag, idrid = dict(leaves(lag)), dict(leaves(idrid))
     assert lag.keys() == idrid.keys()
     different = {path for path in lag if lag[path] != idrid[path]}

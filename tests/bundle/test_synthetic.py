@@ -289,6 +289,7 @@ def test_the_bundles_differ_in_what_is_declared_only(file):
         "epochs",
         "crop_reach",
         "val_interval",
+        "score_rule",
     }
 
     def plain(node: Any, dropped: set[str]) -> Any:

@@ -92,10 +92,11 @@ def test_a_percentile_counts_lower_scores():
     assert np.isnan(percentile(0.5, []))
 
 
-def test_without_scores_of_normals_the_percentile_is_unknown(tmp_path):
+@pytest.mark.parametrize("change", [{"image_scores_of_normals": []}, {"score_rule": 0.9}])
+def test_without_scores_of_normals_by_the_same_rule_the_percentile_is_unknown(tmp_path, change):
     bundle = write_bundle(tmp_path / "b")
     described = bundle / "models" / "calibration.json"
-    described.write_text(json.dumps({"false_positive_rate": 0.01, "n_normal": 10}))
+    described.write_text(json.dumps({**json.loads(described.read_text()), **change}))
     (found,) = load_model(bundle).localise(sources(1))
     assert np.isnan(found.percentile)
 

@@ -34,7 +34,7 @@ TOLD = {
     "calibration_file": None,
     "calibration_sha256": None,
     "field_of_view": False,
-    "image_quantile": 0.5,
+    "score_rule": 0.5,
     "false_positive_rate": None,
     "n_normal": None,
     "image_scores_of_normals": None,
@@ -85,7 +85,7 @@ def test_a_file_without_calibration_and_field_of_view(tmp_path: Path) -> None:
 
 
 def test_field_of_view_and_percentile(tmp_path: Path) -> None:
-    changed = {"field_of_view": True, "image_quantile": None, "image_scores_of_normals": [0.0, 0.1, 0.9, 1.0]}
+    changed = {"field_of_view": True, "score_rule": None, "image_scores_of_normals": [0.0, 0.1, 0.9, 1.0]}
     model = OnnxModel(tmp_path, half(tmp_path, **changed))
     assert model.fundus
     one, two = model.localise([source(1), source(2)])

@@ -63,7 +63,8 @@ def _write_calibration(localizer: CAVGALocalizer, path: Path, *, far: float) -> 
     state["centre"], state["scale"] = parts.mean(dim=1), parts.std(dim=1) + 1e-6
     save_file(state, path, metadata={"features": FEATURES})
     scores = [0.1 * number for number in range(10)]
-    described = {"false_positive_rate": 0.01, "n_normal": 10, "image_scores_of_normals": scores}
+    rule = json.loads((path.parents[1] / "configs" / "inference.json").read_text())["score_rule"]
+    described = {"false_positive_rate": 0.01, "n_normal": 10, "score_rule": rule, "image_scores_of_normals": scores}
     path.with_suffix(".json").write_text(json.dumps(described))
 
 

@@ -147,7 +147,7 @@ def test_options_reach_the_report(tmp_path: Path) -> None:
     handler = ReportHandler(
         tmp_path,
         ["attention"],
-        image_quantile=0.5,
+        score_rule=0.5,
         threshold=0.25,
         image_thresholds={"attention": 0.55},
         area_thresholds={"attention": 0.75},
@@ -159,7 +159,7 @@ def test_options_reach_the_report(tmp_path: Path) -> None:
     engine.run([_items()])
     written = json.loads((tmp_path / "report.json").read_text())
     assert written["settings"] == {
-        "image_quantile": 0.5,
+        "score_rule": 0.5,
         "threshold": 0.25,
         "bits": 16,
         "interval_level": 0.95,
@@ -232,7 +232,7 @@ def test_an_output_that_was_not_decollated_is_an_error(tmp_path: Path) -> None:
         ({"n_resamples": 0}, "n_resamples is 0, expected at least 1"),
         ({"image_thresholds": {"class": 0.5}}, r"image_thresholds names \['class'\], expected only maps of"),
         ({"area_thresholds": {"class": 0.5}}, r"area_thresholds is \{'class': 0.5\}, expected finite scores for maps"),
-        ({"image_quantile": 2.0}, "image_quantile is 2.0"),
+        ({"score_rule": 2.0}, "score_rule is 2.0"),
         ({"threshold": float("nan")}, "threshold is nan"),
         ({"bits": 4}, "bits is 4"),
         ({"maps": []}, "maps is \\[\\]"),

@@ -16,7 +16,7 @@ NAMES = ['left, "eye"', "=1+1", "Ärzte\n2"]
 
 
 def _evaluation(*, anomalous: bool = True) -> Evaluation:
-    evaluation = Evaluation(["attention", "class"], image_quantile=1.0)
+    evaluation = Evaluation(["attention", "class"], score_rule=1.0)
     for number, name in enumerate(NAMES):
         anomaly_map = torch.arange(6.0).reshape(1, 2, 3) / 10 + number
         mask = (anomaly_map > 2.3).to(torch.int8) * anomalous

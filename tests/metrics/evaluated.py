@@ -39,7 +39,7 @@ def items_of_two_maps(n: int = 12, seed: int = 0) -> list[Item]:
 
 
 def evaluated(items: list[Item], maps: tuple[str, ...] = ("attention", "residual")) -> Evaluation:
-    evaluation = Evaluation(maps, image_quantile=0.9)
+    evaluation = Evaluation(maps, score_rule=0.9)
     for number, item in enumerate(items):
         accumulate(evaluation, item, name=f"eye {number}")
     return evaluation

@@ -44,7 +44,7 @@ def test_a_copy_over_all_processes_of_one_process_is_equal() -> None:
             for mine, theirs in zip(kept[key], given[key], strict=True):
                 assert torch.equal(mine, theirs)
     assert evaluation.emptied().names == []
-    assert evaluation.emptied().image_quantile == 0.9
+    assert evaluation.emptied().score_rule == 0.9
 
 
 @pytest.mark.parametrize("maps", [(), "attention", ("attention", "attention")])
@@ -54,8 +54,8 @@ def test_maps_that_are_no_list_of_different_keys_are_refused(maps: tuple[str, ..
 
 
 def test_a_quantile_outside_the_range_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"image_quantile is 99.5, expected 0 to 1"):
-        Evaluation(["attention"], image_quantile=99.5)
+    with pytest.raises(ValueError, match=r"score_rule is 99.5, expected a quantile from 0 to 1"):
+        Evaluation(["attention"], score_rule=99.5)
 
 
 def test_a_label_of_another_value_is_refused() -> None:

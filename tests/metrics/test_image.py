@@ -39,10 +39,10 @@ def _drawn(seed: int, n: int = 61) -> tuple[np.ndarray, np.ndarray]:  # type: ig
 def test_score_by_hand() -> None:
     # 0, 1, ..., 10: the 0.75 quantile lies at place 7.5
     anomaly_map = torch.arange(11.0).flip(0).reshape(1, 1, 11)
-    assert image_score(anomaly_map, quantile=0.75) == 7.5
-    assert image_score(anomaly_map, quantile=1.0) == 10
-    assert image_score(anomaly_map, fov=anomaly_map < 5, quantile=1.0) == 4
-    assert image_score(anomaly_map, fov=anomaly_map < 5, quantile=None) == 2  # the mean of 0 to 4
+    assert image_score(anomaly_map, rule=0.75) == 7.5
+    assert image_score(anomaly_map, rule=1.0) == 10
+    assert image_score(anomaly_map, fov=anomaly_map < 5, rule=1.0) == 4
+    assert image_score(anomaly_map, fov=anomaly_map < 5, rule=None) == 2  # the mean of 0 to 4
 
 
 def test_score_of_half_a_percent_of_the_field_of_view() -> None:
@@ -61,13 +61,13 @@ def test_score_of_more_pixels_than_torch_quantile_takes() -> None:
 
 def test_score_outside_the_field_of_view_may_be_anything() -> None:
     anomaly_map = MetaTensor(torch.tensor([[[0.2, float("nan"), 0.4]]]))
-    assert image_score(anomaly_map, fov=torch.tensor([[[1, 0, 1]]]), quantile=0.5) == pytest.approx(0.3)
+    assert image_score(anomaly_map, fov=torch.tensor([[[1, 0, 1]]]), rule=0.5) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(
     ("fov", "quantile", "message"),
     [
-        (None, 1.5, "quantile is 1.5, expected 0 to 1"),
+        (None, 1.5, "rule is 1.5, expected a quantile from 0 to 1"),
         (torch.ones(1, 3, 2), 0.5, r"fov has shape \(1, 3, 2\), the anomaly map \(1, 2, 3\)"),
         (torch.zeros(1, 2, 3), 0.5, "fov has 0 pixels inside"),
         (None, 0.5, "NaN or infinite inside the field of view"),
@@ -77,7 +77,7 @@ def test_score_refusals(fov: torch.Tensor | None, quantile: float, message: str)
     anomaly_map = torch.zeros(1, 2, 3)
     anomaly_map[0, 1, 2] = float("nan")
     with pytest.raises(ValueError, match=message):
-        image_score(anomaly_map, fov=fov, quantile=quantile)
+        image_score(anomaly_map, fov=fov, rule=quantile)
 
 
 def test_false_positive_area_by_hand() -> None:

@@ -32,7 +32,7 @@ def test_every_number_is_that_of_its_own_function() -> None:
     evaluation = evaluated(items)
     report = summarise(evaluation, n_resamples=50, seed=3, image_thresholds={"attention": 0.75})
     assert report["n_images"] == {"normal": 8, "anomalous": 4, "unlabelled": 0}
-    assert report["settings"]["image_quantile"] == 0.9
+    assert report["settings"]["score_rule"] == 0.9
     assert report["maps_absent"] == []
     labels = [int(item["label"]) for item in items]
     for key in ("attention", "residual"):
@@ -45,7 +45,7 @@ def test_every_number_is_that_of_its_own_function() -> None:
             froc.update(item[key], item["mask"])
             if not item["label"]:
                 areas.append(false_positive_area(item[key], threshold=0.5, fov=item["fov"]))
-            scores.append(image_score(item[key], fov=item["fov"], quantile=0.9))
+            scores.append(image_score(item[key], fov=item["fov"], rule=0.9))
         expected = {
             "pixel_auroc": pixels.auroc(),
             "pixel_auroc_error": pixels.auroc_error(),

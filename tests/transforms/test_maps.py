@@ -69,8 +69,8 @@ def test_score_by_hand() -> None:
     # inside the field of view lie 0, 1, 2, 3, 4: the median is 2; with the 100 outside it would be 2.5
     anomaly_map = torch.tensor([[[4.0, 0, 3], [1, 100, 2]]])
     fov = torch.tensor([[[1.0, 1, 1], [1, 0, 1]]])
-    assert ImageScored(quantile=0.5)({"attention": anomaly_map, "fov": fov})["score"] == 2
-    assert ImageScored(quantile=0.5)({"attention": anomaly_map})["score"] == 2.5
+    assert ImageScored(rule=0.5)({"attention": anomaly_map, "fov": fov})["score"] == 2
+    assert ImageScored(rule=0.5)({"attention": anomaly_map})["score"] == 2.5
 
 
 def test_score_of_other_keys() -> None:
@@ -158,10 +158,10 @@ def test_mask_level(source: dict[str, Any]) -> None:
 
 def test_the_first_map_scores(source: dict[str, Any]) -> None:
     for names in (["attention", "residual"], ["residual", "attention"]):
-        out = _evaluated(source, names, quantile=0.9)
-        assert out["score"] == image_score(out[names[0]], fov=out["fov"], quantile=0.9)
+        out = _evaluated(source, names, rule=0.9)
+        assert out["score"] == image_score(out[names[0]], fov=out["fov"], rule=0.9)
     # the border's residual is 1, the retina's 1 - 100 / 255 = 0.608: the border does not count
-    assert _evaluated(source, ["residual"], quantile=0.9)["score"] == pytest.approx(1 - 100 / 255, abs=0.01)
+    assert _evaluated(source, ["residual"], rule=0.9)["score"] == pytest.approx(1 - 100 / 255, abs=0.01)
 
 
 def test_inference_has_no_masks(source: dict[str, Any]) -> None:
