@@ -48,6 +48,8 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/synthetic.py collect --protocol screw
 	$(BIN)/python benchmarks/synthetic.py collect --protocol ped2
 	$(BIN)/python benchmarks/paper.py collect ablation --category screw
+	$(BIN)/python benchmarks/paper.py collect table3
+	$(BIN)/python benchmarks/paper.py collect table7
 	$(BIN)/python benchmarks/baselines.py collect
 
 docs: $(STAMP)
