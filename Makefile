@@ -55,4 +55,5 @@ bench: $(STAMP)
 docs: $(STAMP)
 	@$(BIN)/python docs/tools/command_line.py
 	@$(BIN)/python docs/tools/pictures.py
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html; with the search: $(BIN)/python -m http.server -d site"

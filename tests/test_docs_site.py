@@ -90,14 +90,21 @@ def prepare_export(folder: Path) -> dict[str, Any]:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     bundle = write_bundle(folder / "bundles" / "idrid")
-    assert main(["export", "--bundle", str(bundle)]) == 0
+    assert main(["export", "--bundle", str(bundle), "--maps", "['fused']"]) == 0
     return {"batch": torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)).numpy()}
 
 
 PREPARED = {"docs/export.md": prepare_export}
 
 
-@pytest.mark.parametrize("path", [each for each in DOCS if code_blocks(text_of(each), "python")], ids=name)
+WITH_PYTHON = [
+    pytest.param(path, marks=pytest.mark.slow if name(path) in PREPARED else ())
+    for path in DOCS
+    if code_blocks(text_of(path), "python")
+]
+
+
+@pytest.mark.parametrize("path", WITH_PYTHON, ids=name)
 def test_python_of_the_documents_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = PREPARED[name(path)](tmp_path) if name(path) in PREPARED else {}

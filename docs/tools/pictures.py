@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "explanation"
 WIDTH, ROW, BOX = 820, 74, 34  # of the first picture
-STEP, TALL = 84, 50  # of the second
+STEP, TALL = 80, 50  # of the second
 STYLE = """<style>
 text{font:14px system-ui,sans-serif;fill:#1c2733;text-anchor:middle}
 .small{font-size:12px;fill:#4a5a6a}
@@ -46,25 +46,25 @@ class Box(NamedTuple):
 
 WAY = {
     "read": Box("LoadRGBd", "file to (C, H, W) in [0, 1]; localize: in a process of its own", 410, 0, 420),
-    "view": Box("FieldOfViewd", "photographs of the retina: the lit disc", 205, 1, 300),
-    "turn": Box("AlignObjectd", "one object on a plain ground: turned", 615, 1, 300),
+    "turn": Box("AlignObjectd", "where the config asks: one object, turned always the same way", 410, 1, 420),
     "size": Box("Resized", "MONAI's; to the network's size", 410, 2, 420),
-    "encoder": Box("CAVGA.encoder", "features of all stages", 410, 3, 420),
-    "attention": Box("CAVGA.attention", "1 - A, or A of C", 105, 4, 170),
-    "residual": Box("CAVGA.decode", "|x - reconstruction|", 300, 4, 170),
-    "class": Box("CAVGA.class_logit", "C at every position", 512, 4, 190, ours=True),
-    "distance": Box("LatentDistance", "to normals, whitened", 714, 4, 180, ours=True),
-    "fuse": Box("CAVGALocalizer.fuse", "less what normals have there, scaled, weighted", 613, 5, 380, ours=True),
-    "back": Box("source_maps", "what was recorded, undone: maps of the photograph's size", 410, 6, 420),
-    "score": Box("image_score", "a quantile of the map", 140, 7, 230),
-    "map": Box("write_map", "PNG, 16 bits", 410, 7, 230),
-    "kinds": Box("write_kinds", "overlay, page, SEG, SR, ...", 680, 7, 230),
+    "view": Box("FieldOfViewd", "photographs of the retina: the lit disc", 410, 3, 420),
+    "encoder": Box("CAVGA.encoder", "features of all stages", 410, 4, 420),
+    "attention": Box("CAVGA.attention", "1 - A, or A of C", 105, 5, 170),
+    "residual": Box("CAVGA.decode", "|x - reconstruction|", 300, 5, 170),
+    "class": Box("CAVGA.class_logit", "C at every position", 512, 5, 190, ours=True),
+    "distance": Box("LatentDistance", "to normals, whitened", 714, 5, 180, ours=True),
+    "fuse": Box("CAVGALocalizer.fuse", "less what normals have there, scaled, weighted", 613, 6, 380, ours=True),
+    "back": Box("source_maps", "what was recorded, undone: maps of the photograph's size", 410, 7, 420),
+    "score": Box("image_score", "by the bundle's rule", 135, 8, 230),
+    "files": Box("LocalisationHandler", "run inference: PNG, overlay, page", 410, 8, 260),
+    "kinds": Box("write_kinds", "localize: these, NIfTI, SEG, SR", 685, 8, 230),
 }
 STEPS = (
-    *(("read", "view"), ("read", "turn"), ("view", "size"), ("turn", "size"), ("size", "encoder")),
+    *(("read", "turn"), ("turn", "size"), ("size", "view"), ("view", "encoder")),
     *(("encoder", each) for each in ("attention", "residual", "class", "distance")),
     *(("class", "fuse"), ("distance", "fuse"), ("attention", "back"), ("residual", "back"), ("fuse", "back")),
-    *(("back", each) for each in ("score", "map", "kinds")),
+    *(("back", each) for each in ("score", "files", "kinds")),
 )
 
 
