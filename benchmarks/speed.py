@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 from reporting import RESULTS, machine
+from speed_clinical import localising
 from speed_inference import against_grad_cam, against_memory_bank, localiser_cost, runtimes
 from speed_loading import loading
 from speed_metrics import against_torchmetrics, streaming_memory
@@ -48,6 +49,7 @@ FIGURES = {
     "g2": Figure("Streaming metrics: error, and beside torchmetrics", "see the row", against_torchmetrics),
     "h": Figure("A training step beside the machine's peak", "reached / peak", roofline),
     "i": Figure("The localiser beside a memory bank", "memory bank / localiser", against_memory_bank),
+    "j": Figure("`localize` beside the encoder", "localize / encoder", localising),
 }
 
 

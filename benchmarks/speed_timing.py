@@ -21,6 +21,7 @@ class Options:
     many: int = 32
     training_batch: int = 4
     images: tuple[int, ...] = (1_000, 10_000)  # of the metrics' memory
+    photograph: tuple[int, int] = (1424, 2144)  # of the clinical command
     bank: int = 8_000  # patches of the memory bank
     data: Path | None = None
     compile: bool = True

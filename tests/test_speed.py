@@ -184,6 +184,14 @@ def test_memory_bank_figures(speed: ModuleType) -> None:
         assert row.numbers["stored for it, memory bank, MiB"] == pytest.approx(100 * 384 * 4 / 2**20)
 
 
+@pytest.mark.slow
+def test_localize_figures(speed: ModuleType) -> None:
+    rows = measured(speed, "j", photograph=(425, 640))
+    assert [row.case.split(";")[0] for row in rows] == ["its json", "what is written by default"]
+    for row in rows:
+        assert row.numbers["images/s"] == pytest.approx(1 / row.numbers["localize, s an image"])
+
+
 def test_results_are_kept_by_figure(speed: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = speed.Row("one image", {"this, s": 0.01234, "images": 12345.0, "peak": None}, 1.5, "<= 1.03")
     for name in "ab":
