@@ -125,7 +125,7 @@ setup(
         "ray": RAY,
         "video": VIDEO,
         "dev": [
-            *("pytest", "ruff", "mypy", "captum", "scikit-learn", "jsonschema", "playwright"),
+            *("pytest", "ruff", "mypy", "captum", "scikit-learn", "jsonschema", "playwright", "torchmetrics"),
             *("jupytext", "nbclient", "ipykernel"),  # the tutorials
             *VIDEO,
             *ONNX,
