@@ -222,5 +222,7 @@ def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) 
     for path, page in pages.items():
         assert not re.search(r"<(?:script|img|iframe)[^>]*\ssrc=\"?(?:https?:)?//|<link[^>]*https?://", page), path
         assert "arithmatex" not in page, f"{path}: an equation was not turned into MathML"
+    for notebook in (ROOT / "tutorials").glob("[0-9]*.ipynb"):
+        assert f"{notebook.stem}.html" in pages[tmp_path / "site" / "tutorials" / "index.html"]
     assert "<math" in pages[tmp_path / "site" / "explanation" / "method.html"]
     assert "CAVGAObjective" in pages[tmp_path / "site" / "reference" / "losses.html"]

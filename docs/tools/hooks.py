@@ -29,7 +29,14 @@ PAGES = (
     "bundles/*/models/README.md",
     "benchmarks/results/*.md",
 )
-NOTEBOOKS = "tutorials/[0-9]*.ipynb"
+TUTORIALS = "tutorials/index.md"  # lists the notebooks that are there
+
+
+def on_config(config: Any) -> Any:
+    """Put the notebooks into the navigation."""
+    (section,) = (each["Tutorials"] for each in config.nav if "Tutorials" in each)
+    section.extend(site_path(path) for path in _notebooks())
+    return config
 
 
 def on_files(files: Files, *, config: Any) -> Files:
@@ -37,7 +44,7 @@ def on_files(files: Files, *, config: Any) -> Files:
     for pattern in PAGES:
         for path in sorted(ROOT.glob(pattern)):
             files.append(File.generated(config, site_path(path), abs_src_path=str(path)))
-    for path in sorted(ROOT.glob(NOTEBOOKS)):
+    for path in _notebooks():
         files.append(File.generated(config, site_path(path), content=to_markdown(path)))
     for page in list(files.documentation_pages()):
         for path in _linked_files(page.content_string, repository_path(page.src_uri)):
@@ -49,6 +56,8 @@ def on_files(files: Files, *, config: Any) -> Files:
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> str:
     """Turn the repository's links into the site's."""
     here = page.file.src_uri
+    if here == TUTORIALS:
+        markdown += "\n" + "".join(f"- [{_title(path)}](../../tutorials/{path.name})\n" for path in _notebooks())
     for link in reversed(list(links(markdown))):
         if not link.path:
             continue
@@ -79,6 +88,14 @@ def site_path(path: Path) -> str:
 def repository_path(uri: str) -> Path:
     """The inverse of `site_path`, but for the ending of a notebook."""
     return ROOT / uri.removeprefix(f"{OUTSIDE}/") if uri.startswith(f"{OUTSIDE}/") else ROOT / "docs" / uri
+
+
+def _notebooks() -> list[Path]:
+    return sorted(ROOT.glob("tutorials/[0-9]*.ipynb"))
+
+
+def _title(path: Path) -> str:
+    return re.search(r"^# (.+)$", to_markdown(path), re.MULTILINE)[1]  # type: ignore[index]
 
 
 def _linked_files(text: str, page: Path) -> Iterator[Path]:
