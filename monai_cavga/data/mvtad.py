@@ -36,6 +36,7 @@ def mvtad_items(
     labelled: Labelled = 0,
     validation_fraction: float = 0.2,
     seed: int = 0,
+    test_required: bool = True,
 ) -> list[Item]:
     """List one section of one category of MVTec AD under the owners' split.
 
@@ -51,6 +52,8 @@ def mvtad_items(
             one image (the paper's weak setting: 0.02); or their names; 0 = unsupervised.
         validation_fraction: share of the training normals held out, in [0, 1).
         seed: of both draws.
+        test_required: False gives an empty test section where there is no folder ``test``: who has normals only can
+            train and calibrate.
 
     Returns:
         Items in natural order, normal ones first, named such as ``screw_train_good_000``, ``screw_test_scratch_000``.
@@ -61,6 +64,8 @@ def mvtad_items(
     """
     check_options(section, validation_fraction=validation_fraction, labelled=0)
     folder = category_folder(Path(dataset_dir), category)
+    if section == "test" and not test_required and not labelled and not (folder / TEST).is_dir():
+        return []
     anomalous = anomalous_items(folder, category) if labelled or section == "test" else []
     supervised = draw_labelled((item["name"] for item in anomalous), labelled, seed=seed)
     if section == "test":

@@ -279,7 +279,7 @@ def test_the_bundles_differ_in_what_is_declared_only(file):
     mvtad = without(without(load("mvtad", file), "monai_cavga.transforms.AlignObjectd"), CROP)
     text = json.dumps(mvtad).replace("monai_cavga.data.mvtad_items", "monai_cavga.data.idrid_items")
     mvtad = json.loads(text.replace("@object_size", "@image_size"))
-    pose = {"category", "align", "canvas", "turned", "object_size"}
+    pose = {"category", "align", "canvas", "turned", "object_size", "test_required"}
     declared = {
         *pose,
         "dataset_dir",
@@ -314,7 +314,7 @@ def test_the_bundle_of_frames_is_that_of_parts(file):
         mvtad["train"]["preprocessing"]["transforms"].remove(*flips)
     text = json.dumps(mvtad).replace("monai_cavga.data.mvtad_items", "monai_cavga.data.mstc_items")
     mvtad = json.loads(text.replace("@object_size", "@image_size"))
-    own = {"category", "scene", "every", "align", "canvas", "turned", "object_size"}
+    own = {"category", "scene", "every", "align", "canvas", "turned", "object_size", "test_required"}
     declared = own | {"dataset_dir", "image_size", "in_channels", "crop_size", "crop_reach"}
 
     def plain(node: Any, dropped: set[str]) -> Any:

@@ -73,6 +73,15 @@ def test_sections_need_only_what_they_list(mvtad_dir: Path) -> None:
             mvtad_items(mvtad_dir, category="bolt", **options)  # type: ignore[arg-type]
 
 
+def test_normals_only(mvtad_dir: Path) -> None:
+    """Training and calibration of who has no test set; with labels, or where a test is wanted, it is missed."""
+    shutil.rmtree(mvtad_dir / "bolt" / "test")
+    assert mvtad_items(mvtad_dir, "test", category="bolt", test_required=False) == []
+    for options in ({}, {"test_required": False, "labelled": 1}):
+        with pytest.raises(DatasetNotFoundError, match="test"):
+            mvtad_items(mvtad_dir, "test", category="bolt", **options)  # type: ignore[arg-type]
+
+
 def test_a_defect_without_its_mask_is_refused(mvtad_dir: Path) -> None:
     (mvtad_dir / "bolt/ground_truth/crack/002_mask.png").unlink()
     with pytest.raises(ValueError, match=r"crack/002.png has no mask, expected .*002_mask.png"):
