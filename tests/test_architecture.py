@@ -26,7 +26,7 @@ ALLOWED = {
     "handlers": {"metrics", "networks", "engines"},
     "plots": {"handlers", "metrics"},
     "bundle": {"data"},
-    "export": {"bundle", "handlers", "networks", "transforms"},
+    "export": {"bundle", "handlers", "metrics", "networks", "transforms"},
     "clinical": {"bundle", "data", "export", "fundus", "handlers", "metrics", "transforms"},
     "__main__": {"bundle", "clinical", "data", "export"},
     "__init__": set(),
