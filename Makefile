@@ -7,7 +7,7 @@ STAMP := $(VENV)/.env-stamp
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench docs env
+.PHONY: help demo test lint types bench docs env tutorials
 .DELETE_ON_ERROR:
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make lint    check style and format (ruff)"
 	@echo "make types   check types (mypy --strict)"
 	@echo "make bench   collect the benchmark runs into the results tables"
+	@echo "make tutorials  run the notebooks again and write their outputs, some minutes"
 	@echo "make docs    build the documentation: site/index.html"
 	@echo "make env     only make the environment, in $(VENV)"
 
@@ -57,3 +58,6 @@ docs: $(STAMP)
 	@$(BIN)/python docs/tools/pictures.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "site/index.html; with the search: $(BIN)/python -m http.server -d site"
+
+tutorials: $(STAMP)
+	$(BIN)/python tutorials/build.py

@@ -128,7 +128,12 @@ def plot_froc(
 
 
 def plot_scores(
-    normal: ArrayLike, anomalous: ArrayLike = (), *, threshold: float | None = None, bins: int = 24
+    normal: ArrayLike,
+    anomalous: ArrayLike = (),
+    *,
+    threshold: float | None = None,
+    names: tuple[str, str] = ("normal", "anomalous"),
+    bins: int = 24,
 ) -> Figure:
     """Histograms of the image scores of normals and anomalies, and how many lie at or above a threshold.
 
@@ -136,6 +141,7 @@ def plot_scores(
         normal: ``(n,)`` finite scores, at least one.
         anomalous: ``(m,)`` finite scores; none where there are no anomalies.
         threshold: drawn, if given.
+        names: what the two are called.
         bins: equal ones from the lowest to the highest score, at least 1.
 
     Raises:
@@ -151,7 +157,7 @@ def plot_scores(
     shown = together if threshold is None else np.append(together, threshold)
     edges = np.histogram_bin_edges(shown, bins=bins)
     figure, axes = _figure((5.6, 3.4))
-    for name, values, colour in zip(("normal", "anomalous"), groups, (NORMAL, ANOMALOUS), strict=True):
+    for name, values, colour in zip(names, groups, (NORMAL, ANOMALOUS), strict=True):
         if values.size:
             above = "" if threshold is None else f", {(values >= threshold).sum()} at or above"
             text = f"{name}: {values.size}{above}"
@@ -198,7 +204,8 @@ def plot_gallery(
     if not np.isfinite(value).all() or columns < 1:
         raise ValueError(f"columns is {columns}, expected at least 1, and all scores finite")
     rows = -(-value.size // columns)
-    figure, first = _figure((2.4 * columns, 2.0 * rows))
+    tallest = max(np.shape(each)[-2] / np.shape(each)[-1] for each in images)
+    figure, first = _figure((2.4 * columns, (2.4 * tallest + 0.3) * rows))
     first.remove()
     for place, number in enumerate(np.argsort(-value, kind="stable"), start=1):
         axes = figure.add_subplot(rows, columns, place)

@@ -124,7 +124,7 @@ def test_histograms_of_normals_alone_reach_to_the_threshold() -> None:
     (normal,) = axes.patches
     assert normal.get_data().edges == pytest.approx([0.1, 0.3, 0.5])
     assert _texts(axes) == ["normal: 2, 0 at or above", "threshold 0.5"]
-    assert _texts(_axes(plot_scores([0.1, 0.2]))) == ["normal: 2"]
+    assert _texts(_axes(plot_scores([0.1, 0.2], [0.3], names=("own", "new")))) == ["own: 2", "new: 1"]
 
 
 def test_gallery_is_sorted_by_score_and_on_one_scale() -> None:
