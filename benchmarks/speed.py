@@ -125,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = (*Options.images, LONG) if args.long else Options.images
     words = ["--only", *args.only] if args.only != list(FIGURES) else []
     words += ["--long"] if args.long else []
+    words += ["--data", "DIR"] if args.data else []
     command = " ".join(["python benchmarks/speed.py", *words])
     print(run(args.only, Options(rounds=args.rounds, data=args.data, images=images), command=command))
 

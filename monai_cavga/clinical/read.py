@@ -22,6 +22,7 @@ from typing import Any, cast
 import numpy as np
 
 import monai_cavga
+from monai_cavga.clinical.pacs.quiet import quiet
 from monai_cavga.clinical.records import Laterality, Source
 from monai_cavga.clinical.refusal import RefusedError
 from monai_cavga.data.read import MAX_PIXELS
@@ -206,6 +207,7 @@ def _dataset(header: bytes) -> Any:
     from pydicom import dcmread
 
     try:
-        return dcmread(BytesIO(header))
+        with quiet():  # pydicom quotes values
+            return dcmread(BytesIO(header))
     except Exception as err:
         raise RefusedError(f"{type(err).__name__} in its header: the file is damaged; copy it again") from err

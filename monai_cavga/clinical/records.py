@@ -46,7 +46,7 @@ class ModelIdentity:
         name: of the bundle.
         version: of the bundle (its metadata).
         model_sha256: of the weights' file.
-        calibration_sha256: of the calibration's file.
+        calibration_sha256: of the calibration's tensors and description.
         false_positive_rate: share of held-out normals' pixels above the threshold.
         normals: number of held-out normal images behind threshold and percentile.
     """

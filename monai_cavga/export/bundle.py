@@ -17,7 +17,7 @@ from monai_cavga import __version__
 from monai_cavga.bundle import BundleDirectoryWorkflow
 from monai_cavga.bundle.directory import read_configs
 from monai_cavga.export.graph import DeployedGraph
-from monai_cavga.handlers.files import NOTICE
+from monai_cavga.handlers.files import NOTICE, calibration_sha256
 from monai_cavga.metrics.score import ScoreRule
 from monai_cavga.transforms import AlignObjectd, FieldOfViewd, LoadRGBd
 
@@ -107,7 +107,7 @@ def deploy(folder: Path, overrides: Mapping[str, Any]) -> Deployed:
         "model_file": model_file.name,
         "model_sha256": _digest(model_file),
         "calibration_file": None if calibration_file is None else calibration_file.name,
-        "calibration_sha256": None if calibration_file is None else _digest(calibration_file),
+        "calibration_sha256": None if calibration_file is None else calibration_sha256(calibration_file),
         **_of_normals(calibration_file, score_rule=parser.get_parsed_content("score_rule")),
         "notice": NOTICE,
     }
@@ -175,7 +175,11 @@ def _of_normals(calibration_file: Path | None, *, score_rule: ScoreRule) -> dict
     file = calibration_file and calibration_file.with_suffix(".json")
     told = read_configs([file]) if file and file.is_file() else {}
     known = {key: told.get(key) for key in ("false_positive_rate", "n_normal", "image_scores_of_normals")}
-    return known if told.get("score_rule") == score_rule else {**known, "image_scores_of_normals": None}
+    return (
+        known
+        if "score_rule" in told and told["score_rule"] == score_rule
+        else {**known, "image_scores_of_normals": None}
+    )
 
 
 def _digest(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -112,3 +113,12 @@ def encode_png(picture: npt.NDArray[Any], *, text: Mapping[str, str] | None = No
 def save_png(path: str | Path, picture: npt.NDArray[Any], *, text: Mapping[str, str] | None = None) -> Path:
     """`encode_png`, written whole or not at all (temporary name, then renamed)."""
     return write_atomic(path, encode_png(picture, text=text))
+
+
+def calibration_sha256(path: Path) -> str:
+    """SHA-256 of a calibration, in hexadecimal: of its tensors, then of the description beside them if there is one."""
+    digest = hashlib.sha256(path.read_bytes())
+    described = path.with_suffix(".json")
+    if described.is_file():
+        digest.update(described.read_bytes())
+    return digest.hexdigest()

@@ -97,8 +97,11 @@ def test_without_scores_of_normals_by_the_same_rule_the_percentile_is_unknown(tm
     bundle = write_bundle(tmp_path / "b")
     described = bundle / "models" / "calibration.json"
     described.write_text(json.dumps({**json.loads(described.read_text()), **change}))
+    before = load_model(write_bundle(tmp_path / "other")).identity
     (found,) = load_model(bundle).localise(sources(1))
     assert np.isnan(found.percentile)
+    assert found.model.calibration_sha256 != before.calibration_sha256  # other objects, so other UIDs
+    assert found.model.model_sha256 == before.model_sha256
 
 
 def test_a_bundle_without_calibration_and_gate(tmp_path):

@@ -352,6 +352,17 @@ def test_a_header_that_the_parent_cannot_parse_is_refused(tmp_path):
         one.read(good(tmp_path))
 
 
+def test_a_headers_text_stays_out_of_warnings(tmp_path, recwarn):
+    dataset = dicom_image("OP8")
+    dataset.SpecificCharacterSet = "SECRET_CHARSET"
+    path = tmp_path / "a.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    recwarn.clear()
+    with Reader() as own:
+        own.read(path)
+    assert not [str(each.message) for each in recwarn if "SECRET" in str(each.message)]
+
+
 def test_sizes_of_streams():
     stream = io.BytesIO()
     Image.new("RGB", (31, 17)).save(stream, "JPEG")

@@ -78,8 +78,8 @@ def pacs(args: argparse.Namespace) -> int:
         port=args.port,
         calling=args.calling,
         tls=args.tls,
-        ca=args.ca,
-        certificate=args.cert,
+        ca=args.ca and args.ca.absolute(),
+        certificate=args.cert and args.cert.absolute(),
     )
     retry = Retry(times=args.retries, wait=args.wait)
     connection.open()  # what is wrong with it is said before the model is loaded; nothing is sent
@@ -89,10 +89,10 @@ def pacs(args: argparse.Namespace) -> int:
     from monai_cavga.clinical.pacs.study import Work
 
     localiser = BundleLocaliser(
-        bundle=args.bundle,
+        bundle=args.bundle.absolute(),  # a cluster's process may start in another folder
         kinds=tuple(dict.fromkeys(args.write)),
-        model_file=args.model_file,
-        calibration_file=args.calibration_file,
+        model_file=args.model_file and args.model_file.absolute(),
+        calibration_file=args.calibration_file and args.calibration_file.absolute(),
     )
     work = Work(localise=localiser, recipe=localiser.recipe, modalities=query.modalities, retry=retry)
 
