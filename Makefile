@@ -15,7 +15,7 @@ help:
 	@echo "make test    run the tests; as root in a container, install the Debian packages they drive first"
 	@echo "make lint    check style and format (ruff)"
 	@echo "make types   check types (mypy --strict)"
-	@echo "make bench   collect the benchmark runs into the results tables"
+	@echo "make bench   collect the benchmark runs into the results tables, then measure speed (minutes)"
 	@echo "make tutorials  run the notebooks again and write their outputs, some minutes"
 	@echo "make docs    build the documentation: site/index.html"
 	@echo "make env     only make the environment, in $(VENV)"
@@ -52,6 +52,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/paper.py collect table3
 	$(BIN)/python benchmarks/paper.py collect table7
 	$(BIN)/python benchmarks/baselines.py collect
+	$(BIN)/python benchmarks/speed.py
 
 docs: $(STAMP)
 	@$(BIN)/python docs/tools/command_line.py
