@@ -123,7 +123,7 @@ def plot_froc(
     axes.set_xticks(ticks, [f"{rate:g}" for rate in ticks])
     title = f"{total.n_lesions} lesions in {total.n_images} images"
     axes.set(xlabel="false positives per image", ylabel="lesions found", title=title, ylim=(-0.01, 1.01))
-    axes.legend(loc="lower right")
+    axes.legend(loc="best")
     return figure
 
 

@@ -232,8 +232,8 @@ plot_gallery(
 # - What it does not recognise gets a map like any other. **Dust is dark, round and small, as a haemorrhage is**, and
 #   the map cannot know. The calibration subtracts what *every* photograph of a camera shows at a place, but only of
 #   the camera it was made on. Blocks of a strong compression look like anything.
-# - The dark photograph passed, and scores **lower** than the eye did. A lesion in it would score lower, too: it would
-#   be missed without a word. Another camera's colours move scores as well.
+# - The dark photograph passed, by a hair, and scores **lower** than the eye did. A lesion in it would score lower, too:
+#   it would be missed without a word. Another camera's colours move scores as well.
 #
 # ## A short list for the reader
 #
