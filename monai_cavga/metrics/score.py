@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -23,14 +24,16 @@ def map_score(anomaly_map: NDArray[np.float32], *, fov: NDArray[Any] | None = No
             and others have length 1.
         fov: same shape; above 0 inside the field of view. ``None`` = everywhere.
         rule: a quantile in [0, 1], interpolated linearly; ``"peaks"``: the mean of the `PEAKS` highest local maxima,
-            each the highest inside a window of 1/32 of the longer side (all there are, where they are fewer; a plateau
-            is one); ``None``: the mean.
+            each the highest inside a window of 1/32 of the longer side; ``None``: the mean. A plateau is one peak, a
+            flat ground too. Where there are fewer than five, the mean is of those: one lesion of height h on a flat
+            ground of 0 scores h / 2, and h / 5 where three ripples of next to nothing stand beside it.
 
     Returns:
         In the range of ``anomaly_map``; higher = more anomalous.
 
     Raises:
-        ValueError: if ``rule`` is none of these, the shapes differ, no pixel is inside, or one inside is not finite.
+        ValueError: if ``rule`` is none of these, the shapes differ, no pixel is inside, one inside is not finite, or
+            with ``"peaks"`` the map is not that of one image.
     """
     check_rule(rule)
     inside = values_inside(anomaly_map, fov)
@@ -47,8 +50,8 @@ def check_rule(rule: ScoreRule, *, name: str = "rule") -> None:
     Raises:
         ValueError: if it is neither a number in [0, 1], nor "peaks", nor ``None``.
     """
-    known = rule is None or rule == "peaks" or (not isinstance(rule, str) and 0 <= rule <= 1)
-    if not known:
+    quantile = isinstance(rule, Real) and not isinstance(rule, bool) and 0 <= rule <= 1
+    if not (quantile or rule is None or (isinstance(rule, str) and rule == "peaks")):
         raise ValueError(
             f"{name} is {rule!r}, expected a quantile from 0 to 1, e.g. 0.995, 'peaks', or None for the mean"
         )
@@ -62,6 +65,11 @@ def rule_words(rule: ScoreRule) -> str:
 
 
 def _mean_peak(anomaly_map: NDArray[np.float32], fov: NDArray[Any] | None) -> float:
+    if anomaly_map.ndim < 2 or anomaly_map.size != np.prod(anomaly_map.shape[-2:]):
+        raise ValueError(
+            f"anomaly map has shape {anomaly_map.shape}, expected (H, W), or (1, H, W) and the like, for the rule "
+            "'peaks': score one image at a time"
+        )
     values = anomaly_map.reshape(anomaly_map.shape[-2:])
     if fov is not None:
         values = np.where(fov.reshape(values.shape) > 0, values, -np.inf)

@@ -47,6 +47,12 @@ def test_a_plateau_is_one_peak() -> None:
     assert map_score(np.full((1, 20, 30), 0.25, np.float32), rule="peaks") == 0.25
 
 
+def test_where_peaks_are_fewer_than_five_those_there_are_count() -> None:
+    """hand: one lesion on a flat ground is two peaks, 1.5 and 0; with three ripples beside it there are five."""
+    assert map_score(lesions(1.5), rule="peaks") == pytest.approx(1.5 / 2)
+    assert map_score(lesions(1.5, 0.01, 0.01, 0.01), rule="peaks") == pytest.approx((1.5 + 3 * 0.01 + 0) / 5)
+
+
 def test_outside_the_field_of_view_nothing_peaks() -> None:
     values = lesions(1.5, 1)
     fov = np.ones_like(values, bool)
@@ -72,9 +78,32 @@ def test_rules_in_words() -> None:
     ]
 
 
-@pytest.mark.parametrize("rule", ["mean", -0.1, 1.01])
+@pytest.mark.parametrize("rule", ["mean", -0.1, 1.01, True, False, float("nan"), [0.5]])
 def test_unknown_rules_are_refused(rule: object) -> None:
     with pytest.raises(ValueError, match=r"score_rule is .*, expected a quantile from 0 to 1, e\.g\. 0\.995, 'peaks'"):
         check_rule(rule, name="score_rule")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="rule is "):
         map_score(np.zeros((1, 4, 6), np.float32), rule=rule)  # type: ignore[arg-type]
+
+
+def test_a_quantile_may_be_of_any_kind_of_number() -> None:
+    values = np.arange(24, dtype=np.float32).reshape(1, 4, 6)
+    for rule, expected in ((0, 0), (1, 23), (np.float32(0.5), 11.5)):
+        assert map_score(values, rule=rule) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(), (24,), (2, 4, 6), (2, 1, 4, 6)])
+def test_peaks_are_looked_for_in_one_image(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"anomaly map has shape \(.*\), expected \(H, W\), .*: score one image at a"):
+        map_score(np.zeros(shape, np.float32), rule="peaks")
+
+
+def test_the_field_of_view_has_the_maps_shape() -> None:
+    values = np.zeros((1, 4, 6), np.float32)
+    for rule in ("peaks", 0.5, None):
+        with pytest.raises(ValueError, match=r"fov has shape \(4, 6\), the anomaly map \(1, 4, 6\): bring both"):
+            map_score(values, fov=np.ones((4, 6)), rule=rule)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="fov has 0 pixels inside, expected at least one"):
+            map_score(values, fov=np.zeros((1, 4, 6)), rule=rule)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="anomaly map is NaN or infinite inside the field of view"):
+            map_score(values + np.inf, rule=rule)  # type: ignore[arg-type]
