@@ -282,7 +282,7 @@ _DESCRIBE: dict[Kind, Callable[[DataReport, Path], None]] = {
 
 
 def _decode(report: DataReport, items: Sequence[Item], *, progress: bool) -> None:
-    for item in tqdm(items, desc="check-data", unit="image", disable=not progress):
+    for item in tqdm(items, desc="check-data", unit="image") if progress else items:
         try:
             size = image_size(item["image"])
         except ImageReadError as err:

@@ -143,7 +143,8 @@ def _write(
     for path in (*photographs.values(), masks):
         path.mkdir(parents=True)
     width = len(str(normal + anomalous))
-    for index in tqdm(range(normal + anomalous), desc="phantoms", unit="eye", disable=not progress):
+    eyes = range(normal + anomalous)
+    for index in tqdm(eyes, desc="phantoms", unit="eye") if progress else eyes:
         lesions = index >= normal
         picture, mask = phantom(seed * 1_000_003 + index, size=size, lesions=lesions)
         stem = f"phantom_{index + 1:0{width}d}"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +53,20 @@ def test_every_problem_of_lag_is_named(make_lag: Callable[..., Path]) -> None:
         "5 problems found",
     ):
         assert fragment in text
+
+
+def test_bars_are_shown_unless_the_environment_says_no(make_lag: Callable[..., Path], tmp_path: Path) -> None:
+    """As tqdm's own documents have it; the report itself goes to the other stream."""
+    eyes = [str(tmp_path / "eyes"), "--normal", "1", "--anomalous", "1", "--size", "64", "96"]
+    for command, title in ((["check-data", str(make_lag())], "check-data"), (["phantoms", *eyes], "phantoms")):
+        for disabled, shown in ({}, True), ({"TQDM_DISABLE": "1"}, False):
+            shutil.rmtree(tmp_path / "eyes", ignore_errors=True)
+            environment = {key: value for key, value in os.environ.items() if not key.startswith("TQDM_")} | disabled
+            words = [sys.executable, "-m", "monai_cavga", *command]
+            done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+            assert done.stdout
+            assert (title in done.stderr) == shown
+            assert shown or not done.stderr
 
 
 def test_names_only(make_lag: Callable[..., Path]) -> None:
