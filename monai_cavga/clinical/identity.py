@@ -34,7 +34,7 @@ def identify(bundle: Path, *, model_file: Path, calibration_file: Path | None, s
     """Read a bundle's metadata and what stands beside its calibration.
 
     Args:
-        bundle: folder with ``configs/metadata.json``.
+        bundle: folder with ``configs/metadata.json`` and ``configs/inference.json``.
         model_file: the weights.
         calibration_file: its description is the ``.json`` of the same name; None for a model without.
         score_rule: of the images' scores; scores of normals that were taken by another are not known.
@@ -60,6 +60,7 @@ def identify(bundle: Path, *, model_file: Path, calibration_file: Path | None, s
             calibration_sha256=calibration_sha256(calibration_file)
             if calibration_file and calibration_file.is_file()
             else "",
+            config_sha256=_sha256(bundle / "configs" / "inference.json"),
             false_positive_rate=float(calibration.get("false_positive_rate", math.nan)),
             normals=int(calibration.get("n_normal", 0)),
         ),

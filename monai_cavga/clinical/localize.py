@@ -163,9 +163,7 @@ class Localizer:
 
     def _key(self, sha256: str) -> str:
         """Of all that decides about an image's results."""
-        identity = self.model.identity
-        parts = [__version__, sha256, identity.model_sha256, identity.calibration_sha256, identity.name]
-        parts += [identity.version, self.model.options, *sorted({*self.kinds, "json"})]
+        parts = [__version__, sha256, *self.model.identity.parts, *sorted({*self.kinds, "json"})]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

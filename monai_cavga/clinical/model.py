@@ -29,8 +29,6 @@ class Model(Protocol):
     identity: ModelIdentity
     fundus: bool
     """Whether it is for fundus photographs, so that the quality gate applies."""
-    options: str
-    """What else decides about a map: a hash of the config, or of the exported file."""
 
     def localise(self, sources: Sequence[Source]) -> list[Localisation]:
         """One localisation for each source; on a CPU bitwise the same alone or in any company."""

@@ -42,7 +42,7 @@ class OnnxModel:
         self._backend = OnnxBackend(file)
         told = self._backend.metadata
         try:
-            self._by = _calibrated(told)
+            self._by = _calibrated(told, config_sha256=self._backend.sha256)
             self.fundus = bool(told["field_of_view"])
             self._rule = told["score_rule"]
             self._name = self._backend.names[0]
@@ -58,7 +58,6 @@ class OnnxModel:
         if model_file is None:
             _check_current(bundle, kept)
         self.identity = self._by.identity
-        self.options = self._backend.sha256
 
     def localise(self, sources: Sequence[Source]) -> list[Localisation]:
         """See `monai_cavga.clinical.model.Model`; one at a time, since each has a size of its own."""
@@ -98,7 +97,7 @@ def nearest(mask: npt.NDArray[np.bool_], size: tuple[int, ...]) -> npt.NDArray[n
     return taken
 
 
-def _calibrated(told: Mapping[str, Any]) -> Calibrated:
+def _calibrated(told: Mapping[str, Any], *, config_sha256: str) -> Calibrated:
     rate = told["false_positive_rate"]
     return Calibrated(
         identity=ModelIdentity(
@@ -106,6 +105,7 @@ def _calibrated(told: Mapping[str, Any]) -> Calibrated:
             version=str(told["bundle_version"]),
             model_sha256=str(told["model_sha256"]),
             calibration_sha256=told["calibration_sha256"] or "",
+            config_sha256=config_sha256,
             false_positive_rate=math.nan if rate is None else float(rate),
             normals=int(told["n_normal"] or 0),
         ),

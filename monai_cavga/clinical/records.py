@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -42,11 +42,17 @@ class Source:
 class ModelIdentity:
     """Which model, calibrated how, made a map; all of it goes into the objects that are written.
 
+    What is derived from a model is derived from this alone: UIDs, whether an earlier run's result is kept, what a PACS
+    run calls done.
+
     Attributes:
         name: of the bundle.
         version: of the bundle (its metadata).
         model_sha256: of the weights' file.
         calibration_sha256: of the calibration's tensors and description.
+        config_sha256: of the bundle's inference config, which holds preprocessing, map and score rule; on ONNX Runtime
+            of the exported file, which holds them too. So a bundle on torch and its export share no UID, on purpose:
+            their maps are equal to 1e-4 only, and two contents under one UID are none that an archive could keep.
         false_positive_rate: share of held-out normals' pixels above the threshold.
         normals: number of held-out normal images behind threshold and percentile.
     """
@@ -55,8 +61,14 @@ class ModelIdentity:
     version: str
     model_sha256: str
     calibration_sha256: str
+    config_sha256: str
     false_positive_rate: float
     normals: int
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """All of it as text, for what is derived from it."""
+        return tuple(str(value) for value in asdict(self).values())
 
 
 @dataclass(frozen=True, kw_only=True)

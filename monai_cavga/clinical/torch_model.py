@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -36,9 +35,8 @@ class TorchModel:
     """
 
     def __init__(self, bundle: Path, overrides: Mapping[str, str]) -> None:
-        config = bundle / "configs" / "inference.json"
         parser = ConfigParser()
-        parser.read_config(str(config))
+        parser.read_config(str(bundle / "configs" / "inference.json"))
         parser["bundle_root"] = str(bundle)
         self._name = parser["maps"][0]
         for key, value in {**overrides, "maps": [self._name]}.items():
@@ -58,7 +56,6 @@ class TorchModel:
         if not isinstance(first, LoadRGBd):
             raise ModelError(f"{bundle} reads images with {type(first).__name__}, expected LoadRGBd as first transform")
         self.fundus = any(isinstance(each, FieldOfViewd) for each in self._transforms)
-        self.options = hashlib.sha256(config.read_bytes()).hexdigest()
         self._channels = first.channels
         self._postprocessing = parser.get_parsed_content("postprocessing")
         self._device = parser.get_parsed_content("device")

@@ -39,6 +39,7 @@ MODEL = ModelIdentity(
     version="0.1.0",
     model_sha256="0a" * 32,
     calibration_sha256="1b" * 32,
+    config_sha256="2c" * 32,
     false_positive_rate=0.01,
     normals=60,
 )

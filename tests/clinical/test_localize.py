@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from dicom_files import dicom_image
 from PIL import Image
+from pydicom import dcmread
 from tiny_bundle import PHOTO_SIZE, photo, run_inference, write_bundle, write_photo
 
 from monai_cavga.__main__ import main
@@ -168,6 +169,30 @@ def test_other_weights_and_other_kinds_are_computed_anew(bundle, reader, tmp_pat
     assert not Localizer(two, reader, kinds=["map", "nifti"]).run([path], tmp_path / "out")[0].kept
 
 
+def test_another_config_gives_other_objects_and_keeps_nothing(model, reader, tmp_path):
+    """Another score rule, the same weights and calibration: another score in the report, so another UID."""
+    pytest.importorskip("highdicom", reason="writing DICOM objects needs highdicom")
+    image = tmp_path / "eye.dcm"
+    dicom_image("OP8", pixels=photo(1)).save_as(image, enforce_file_format=True)
+    same, other = load_model(write_bundle(tmp_path / "b")), write_bundle(tmp_path / "c")
+    config = other / "configs" / "inference.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "score_rule": 0.9}))
+
+    def made(by, folder="out"):
+        (outcome,) = Localizer(by, reader, kinds=["seg", "sr"]).run([image], tmp_path / folder)
+        files = [dcmread(tmp_path / folder / outcome.record["files"][kind]) for kind in ("seg", "sr")]
+        return outcome.kept, [each.SOPInstanceUID for each in files], outcome.record["score"]
+
+    kept, uids, score = made(model)
+    assert not kept
+    assert made(same) == (True, uids, score)
+    assert made(same, "elsewhere") == (False, uids, score)
+    kept, others, another_score = made(load_model(other))
+    assert not kept
+    assert not set(uids) & set(others)
+    assert another_score != score
+
+
 def test_a_damaged_record_is_no_result(model, reader, tmp_path):
     path = write_photo(tmp_path / "a.png")
     (outcome,) = Localizer(model, reader, kinds=["map"]).run([path], tmp_path / "out")
@@ -179,7 +204,7 @@ class Breaking:
     """A model that fails on one image."""
 
     def __init__(self, model, name):
-        self.identity, self.fundus, self.options = model.identity, model.fundus, model.options
+        self.identity, self.fundus = model.identity, model.fundus
         self.model, self.name = model, name
 
     def localise(self, given):

@@ -107,6 +107,7 @@ def test_who_made_it_and_what_it_means(tmp_path):
     parameters = dict(pair.split("=") for pair in algorithm.AlgorithmParameters.split(","))
     assert parameters["model_sha256"] == MODEL.model_sha256
     assert parameters["calibration_sha256"] == MODEL.calibration_sha256
+    assert parameters["config_sha256"] == MODEL.config_sha256
     assert float(parameters["threshold"]) == found.threshold
     assert float(parameters["false_positive_rate"]) == MODEL.false_positive_rate
     assert segment.SegmentDescription == NOTICE
@@ -146,7 +147,7 @@ def test_an_object_uid_depends_on_all_that_decides_about_the_object():
         uid(threshold=0.25),
         uid(kind="CAPTURE"),
         uid(options=("1.2",)),
-        *(uid(**{key: "other"}) for key in ("name", "version", "model_sha256", "calibration_sha256")),
+        *(uid(**{key: "other"}) for key in ("name", "version", "model_sha256", "calibration_sha256", "config_sha256")),
         uid(false_positive_rate=0.02),
         uid(normals=61),
     ]

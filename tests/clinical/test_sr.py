@@ -102,6 +102,7 @@ def test_who_measured_and_the_notice(tmp_path):
     parameters = dict(text.split("=") for text in texts["Algorithm Parameters"])
     assert parameters["model_sha256"] == MODEL.model_sha256
     assert parameters["calibration_sha256"] == MODEL.calibration_sha256
+    assert parameters["config_sha256"] == MODEL.config_sha256
     assert int(parameters["normals"]) == MODEL.normals
     (observer,) = report.content.get_observer_contexts()
     assert observer.observer_identifying_attributes.name == MODEL.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -36,9 +36,8 @@ class BundleLocaliser:
     @property
     def recipe(self) -> str:
         """A hash of what decides about the objects: release, model, calibration, config, kinds."""
-        model = self._model()
-        parts = [__version__, asdict(model.identity), model.options, sorted(self.kinds)]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        parts = [__version__, *self._model().identity.parts, *sorted(self.kinds)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def __call__(self, paths: list[Path], output: Path) -> list[Localised]:
         """See `Localise`."""

@@ -141,6 +141,7 @@ def _about(model: ModelIdentity) -> str:
         "Model": f"{model.name} {model.version}",
         "Weights": f"SHA-256 {model.model_sha256}",
         "Calibration": f"SHA-256 {model.calibration_sha256}" if model.calibration_sha256 else "none",
+        "Settings": f"SHA-256 {model.config_sha256}",
         "Held-out normal images": str(model.normals) if model.normals else "unknown",
         "False-positive rate at threshold 0.5": f"{rate} of normal pixels" if rate != "unknown" else rate,
     }

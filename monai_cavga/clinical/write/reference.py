@@ -180,6 +180,7 @@ def algorithm_parameters(found: Localisation) -> dict[str, str]:
     return {
         "model_sha256": found.model.model_sha256,
         "calibration_sha256": found.model.calibration_sha256,
+        "config_sha256": found.model.config_sha256,
         "threshold": repr(float(found.threshold)),
         "false_positive_rate": repr(float(found.model.false_positive_rate)),
         "normals": str(int(found.model.normals)),

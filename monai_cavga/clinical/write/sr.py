@@ -161,7 +161,7 @@ def _measurements(found: Localisation) -> list[Any]:
 def _observer(found: Localisation) -> Any:
     sr = highdicom().sr
     device = sr.DeviceObserverIdentifyingAttributes(
-        uid=derive_uid("observer", found.model.model_sha256, found.model.calibration_sha256),
+        uid=derive_uid("observer", *found.model.parts),
         name=long_string(found.model.name),
         manufacturer_name=MANUFACTURER,
         serial_number=long_string(found.model.model_sha256),

@@ -41,13 +41,5 @@ def object_uid(
         kind: what is written.
         options: what else decides about the object's content: for a report, the UID of the segmentation it refers to.
     """
-    identity = (
-        model.name,
-        model.version,
-        model.model_sha256,
-        model.calibration_sha256,
-        repr(float(model.false_positive_rate)),
-        str(int(model.normals)),
-        repr(float(threshold)),
-    )
-    return derive_uid("instance", monai_cavga.__version__, source_uid, *identity, kind, *options)
+    parts = (*model.parts, repr(float(threshold)))
+    return derive_uid("instance", monai_cavga.__version__, source_uid, *parts, kind, *options)
