@@ -102,7 +102,6 @@ def runtimes(options: Options) -> list[Row]:
     for batch, size in options.batches():
         graph, image = deployed_graph(size), torch.rand(batch, 3, *size)
         calls = {"eager": lambda g=graph, x=image: g(x)[0], "localiser alone": lambda g=graph, x=image: g.localizer(x)}
-        calls["channels_last"] = channels_last(graph, image)
         calls["bf16"] = half(graph, image)
         calls["ONNX Runtime"] = on_onnx_runtime(graph, image)
         compiler = shutil.which(os.environ.get("CXX", "g++"))
@@ -134,13 +133,6 @@ def deployed_graph(size: tuple[int, int]) -> DeployedGraph:
     torch.manual_seed(0)
     localiser = calibrated(CAVGA(stages=3, head="pyramid", decoder=False).eval(), ["fused"])
     return DeployedGraph(localiser, image_size=size, roi_size=size, scales=SCALES).eval()
-
-
-def channels_last(graph: DeployedGraph, image: Tensor) -> Callable[[], Tensor]:
-    """The graph with weights and image in the order of NHWC."""
-    other = copy.deepcopy(graph).to(memory_format=torch.channels_last)
-    moved = image.contiguous(memory_format=torch.channels_last)
-    return lambda: other(moved)[0]
 
 
 def half(graph: DeployedGraph, image: Tensor) -> Callable[[], Tensor]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save_model
 from scipy.spatial.distance import cdist
 
 from monai_cavga.data import phantom
@@ -147,7 +147,7 @@ def screw_dir(tmp_path: Path) -> Path:
 def test_run_and_collect(baselines: ModuleType, screw_dir: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     weights, output = tmp_path / "random.safetensors", tmp_path / "results"
-    save_file(ResNetEncoder(stages=3).state_dict(), weights)
+    save_model(ResNetEncoder(stages=3), str(weights))
     command = f"run --protocol screw --method {{}} --dataset_dir {screw_dir} --weights {weights} --quiet"
     for method in ("memory_bank", "gaussian", "gaussian_position"):
         baselines.main([*command.format(method).split(), "--output", str(output), "--size", "64", "80"])

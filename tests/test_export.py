@@ -15,7 +15,7 @@ import pytest
 import torch
 from monai.transforms import CenterSpatialCropd, Flipd, Resize, Resized
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 
 from monai_cavga.__main__ import main
 from monai_cavga.data import phantom, read_image
@@ -54,7 +54,7 @@ def drawn(name: str, folder: Path) -> dict[str, Any]:
             module.running_mean.uniform_(-0.2, 0.2)
             module.running_var.uniform_(0.5, 1.5)
     overrides: dict[str, Any] = {**options, "model_file": str(folder / "model.safetensors")}
-    save_file(localizer.state_dict(), overrides["model_file"])
+    save_model(localizer, overrides["model_file"])
     if options.get("head") == "pyramid":
         channels = len(localizer.distance.mean)
         calibration = {

@@ -139,7 +139,6 @@ def test_runtimes_agree(speed: ModuleType) -> None:
     pytest.importorskip("onnxscript")
     rows = {row.case.split(";")[0]: row for row in measured(speed, "e")}
     assert rows["ONNX Runtime"].numbers["largest difference"] < 1e-4
-    assert rows["channels_last"].numbers["largest difference"] < 1e-4
     assert 0 < rows["bf16"].numbers["largest difference"] < 0.1
     assert rows["torch.compile"].numbers == {"forward, s": None}
     assert rows["torch.compile"].remark in ("not asked for", "no C++ compiler here")

@@ -184,11 +184,11 @@ class CAVGA(nn.Module):
                     module.eval()
         return self
 
-    def pyramid(self, image: Tensor) -> list[Tensor]:
-        """Features of all stages for a pyramid head (stride 4 and more), of the last one alone for the others."""
+    def pyramid(self, image: Tensor, all_stages: bool = False) -> list[Tensor]:
+        """Features of all stages (stride 4 and more) if asked or for a pyramid head, else of the last one alone."""
         if not torch.jit.is_scripting():
             self._check_image(image)
-        if self.pyramid_classifier is None:
+        if self.pyramid_classifier is None and not all_stages:
             return [self.encoder(image)]
         return self.encoder.pyramid(image)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from monai_cavga.networks.encoders import dcgan_downsampling
@@ -26,6 +27,7 @@ class DCGANDiscriminator(nn.Module):
         self.minimum_size = 4 * 2**depth
         self.layers = dcgan_downsampling(in_channels, depth=depth, channels=channels)
         self.head = nn.Conv2d(channels * min(2 ** (depth - 1), 8), 1, 4, bias=False)
+        self.to(memory_format=torch.channels_last)  # see encoders.py
 
     def forward(self, image: Tensor) -> Tensor:
         """Image ``(B, in_channels, H, W)`` in [0, 1] to one logit an image ``(B,)``; higher = more likely real.
@@ -38,5 +40,6 @@ class DCGANDiscriminator(nn.Module):
                 f"image is {image.shape[-2]} x {image.shape[-1]}, expected sides of at least {self.minimum_size} "
                 "pixels: resize it (Resized)"
             )
+        image = image.contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.head(self.layers(2 * image - 1)).mean(dim=(1, 2, 3))
         return logits

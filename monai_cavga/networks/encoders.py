@@ -1,4 +1,8 @@
-"""Encoders of CAVGA: image in, one feature map out, the target of Grad-CAM."""
+"""Encoders of CAVGA: image in, one feature map out, the target of Grad-CAM.
+
+All convolutional parts of the network keep weights and activations in the order of ``torch.channels_last``, the faster
+one on CPUs and with AMP (`benchmarks/results/speed.md`); shapes and values are the same in either.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +72,7 @@ class ResNetEncoder(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", std.view(1, -1, 1, 1), persistent=False)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor) -> Tensor:
         """Image ``(B, in_channels, H, W)`` in [0, 1] to features ``(B, out_channels, H/stride, W/stride)``, >= 0."""
@@ -75,7 +80,7 @@ class ResNetEncoder(nn.Module):
 
     def pyramid(self, image: Tensor) -> list[Tensor]:
         """The features of every stage, ``(B, 64, H/4, W/4)``, ``(B, 128, H/8, W/8)``, ...; the last is `forward`'s."""
-        x = (image - self.mean) / self.std
+        x = (image.contiguous(memory_format=torch.channels_last) - self.mean) / self.std
         x = self.maxpool(self.act(self.bn1(self.conv1(x))))
         first = self.layer1(x)
         found = [first, self.layer2(first)]
@@ -106,6 +111,7 @@ class DCGANEncoder(nn.Module):
         self.layers = dcgan_downsampling(in_channels, depth=stages + 1, channels=channels)
         self.pyramid_channels = [channels * min(2**stage, 8) for stage in range(1, stages + 1)]
         self.out_channels = self.pyramid_channels[-1]
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor) -> Tensor:
         """Image ``(B, in_channels, H, W)`` in [0, 1] to features ``(B, out_channels, H/stride, W/stride)``."""
@@ -113,7 +119,7 @@ class DCGANEncoder(nn.Module):
 
     def pyramid(self, image: Tensor) -> list[Tensor]:
         """The features after every convolution but the first, of stride 4, 8, ...; the last is `forward`'s."""
-        x = 2 * image - 1  # DCGAN is trained on [-1, 1]
+        x = 2 * image.contiguous(memory_format=torch.channels_last) - 1  # DCGAN is trained on [-1, 1]
         found: list[Tensor] = []
         for layer in self.layers:
             x = layer(x)

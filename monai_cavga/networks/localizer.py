@@ -65,12 +65,11 @@ class CAVGALocalizer(nn.Module):
 
     def anomaly_maps(self, image: Tensor, names: list[str]) -> Tensor:
         """As `CAVGA.anomaly_maps`, for inferers to take either; in [0, 1] but ``latent_distance`` and ``kl``."""
-        pyramid = self.network.pyramid(image)
         fused = "fused" in names
+        needs_distance = "latent_distance" in names or (fused and self.uses_distance)
+        pyramid = self.network.pyramid(image, needs_distance)
         logit, distance = image, image
-        if "latent_distance" in names or (fused and self.uses_distance):
-            if len(pyramid) == 1:
-                pyramid = self.network.encoder.pyramid(image)
+        if needs_distance:
             distance = self.distance(pyramid)
         has_class = self.network.pyramid_classifier is not None
         if has_class and (fused or "class" in names):
@@ -78,14 +77,14 @@ class CAVGALocalizer(nn.Module):
         maps: list[Tensor] = []
         for name in names:
             if name == "latent_distance":
-                maps.append(_upsample(distance, image))
+                maps.append(_as_large(distance, image))
             elif name == "fused" and not has_class:
-                maps.append(_upsample(self.fuse(torch.zeros_like(distance), distance), image))
+                maps.append(_as_large(self.fuse(torch.zeros_like(distance), distance), image))
             elif name == "fused":
                 other = distance if self.uses_distance else torch.zeros_like(logit)
-                maps.append(_upsample(self.fuse(logit, other), image))
+                maps.append(_as_large(self.fuse(logit, other), image))
             elif name == "class" and has_class:
-                maps.append(_upsample(torch.sigmoid(logit), image))
+                maps.append(_as_large(torch.sigmoid(logit), image))
             else:
                 maps.append(self.network.maps_from(pyramid, image, [name]))
         return torch.cat(maps, dim=1)
@@ -110,13 +109,13 @@ class CAVGALocalizer(nn.Module):
 
     def relative(self, both: Tensor) -> Tensor:
         """Class logit and latent distance ``(B, 2, h, w)`` less what normals have at each position."""
-        return both - F.interpolate(self.position[None], size=both.shape[-2:], mode="bilinear", align_corners=False)
+        return both - _as_large(self.position[None], both)
 
 
 def _stack(class_logit: Tensor, distance: Tensor) -> Tensor:
-    distance = F.interpolate(distance, size=class_logit.shape[-2:], mode="bilinear", align_corners=False)
-    return torch.cat([class_logit, distance], dim=1)
+    return torch.cat([class_logit, _as_large(distance, class_logit)], dim=1)
 
 
-def _upsample(small: Tensor, image: Tensor) -> Tensor:
-    return F.interpolate(small, size=image.shape[-2:], mode="bilinear", align_corners=False)
+def _as_large(small: Tensor, as_this: Tensor) -> Tensor:
+    size = as_this.shape[-2:]
+    return small if small.shape[-2:] == size else F.interpolate(small, size=size, mode="bilinear", align_corners=False)

@@ -35,7 +35,8 @@ def drawn_state(*, seed: int = 7, **options: Any) -> dict[str, Tensor]:
     """A state of a ResNet encoder other than that of any encoder made later."""
     torch.manual_seed(seed)
     return {
-        k: torch.randn_like(v) if v.is_floating_point() else v for k, v in ResNetEncoder(**options).state_dict().items()
+        k: torch.randn(v.shape) if v.is_floating_point() else v
+        for k, v in ResNetEncoder(**options).state_dict().items()
     }
 
 
@@ -196,6 +197,7 @@ def test_half_precision_is_widened(tmp_path: Path) -> None:
     load_encoder_weights(encoder, tmp_path / "w.safetensors")
     assert {p.dtype for p in encoder.parameters()} == {torch.float32}
     assert torch.equal(encoder.conv1.weight, state["conv1.weight"].float())
+    assert encoder.conv1.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_grey_encoder_takes_the_sum_over_colours(tmp_path: Path) -> None:
