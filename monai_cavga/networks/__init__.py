@@ -14,6 +14,7 @@ from monai_cavga.networks.weights import (
     load_encoder_weights,
     load_model,
     read_weights,
+    trained_or_shipped,
     warm_start,
 )
 
@@ -35,5 +36,6 @@ __all__ = [
     "load_model",
     "read_weights",
     "stacked_features",
+    "trained_or_shipped",
     "warm_start",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
+
+from monai_cavga.networks.encoders import keep_channels_last
 
 __all__ = ["DCGANDecoder", "ResidualDecoder"]
 
@@ -55,7 +56,7 @@ class ResidualDecoder(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(latent_channels, widths[0], 3, padding=1), nn.ReLU())
         self.blocks = nn.Sequential(*(ResidualBlock(i, o) for i, o in zip(ins, widths, strict=True)))
         self.head = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
-        self.to(memory_format=torch.channels_last)  # see encoders.py
+        keep_channels_last(self)
 
     def forward(self, latent: Tensor) -> Tensor:
         """``(B, latent_channels, h, w)`` to logits ``(B, out_channels, h * stride, w * stride)``."""
@@ -85,7 +86,7 @@ class DCGANDecoder(nn.Module):
             layers += [nn.ConvTranspose2d(i, o, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU()]
         layers.append(nn.ConvTranspose2d(widths[-1], out_channels, 4, stride=2, padding=1))
         self.layers = nn.Sequential(*layers)
-        self.to(memory_format=torch.channels_last)  # see encoders.py
+        keep_channels_last(self)
 
     def forward(self, latent: Tensor) -> Tensor:
         """``(B, latent_channels, h, w)`` to logits ``(B, out_channels, h * stride, w * stride)``."""

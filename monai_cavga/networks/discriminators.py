@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from monai_cavga.networks.encoders import dcgan_downsampling
+from monai_cavga.networks.encoders import dcgan_downsampling, keep_channels_last
 
 __all__ = ["DCGANDiscriminator"]
 
@@ -27,7 +27,7 @@ class DCGANDiscriminator(nn.Module):
         self.minimum_size = 4 * 2**depth
         self.layers = dcgan_downsampling(in_channels, depth=depth, channels=channels)
         self.head = nn.Conv2d(channels * min(2 ** (depth - 1), 8), 1, 4, bias=False)
-        self.to(memory_format=torch.channels_last)  # see encoders.py
+        keep_channels_last(self)
 
     def forward(self, image: Tensor) -> Tensor:
         """Image ``(B, in_channels, H, W)`` in [0, 1] to one logit an image ``(B,)``; higher = more likely real.

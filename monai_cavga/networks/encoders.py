@@ -1,7 +1,7 @@
 """Encoders of CAVGA: image in, one feature map out, the target of Grad-CAM.
 
-All convolutional parts of the network keep weights and activations in the order of ``torch.channels_last``, the faster
-one on CPUs and with AMP (`benchmarks/results/speed.md`); shapes and values are the same in either.
+Encoders, decoders and discriminator keep weights and activations in the order of ``torch.channels_last``, the faster
+one on CPUs (`benchmarks/results/did_not_help.md`) and with AMP; shapes and values are the same in either.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ __all__ = ["DCGANEncoder", "ResNetEncoder", "encoder_stride"]
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def keep_channels_last(module: nn.Module) -> None:
+    """Bring a module's convolutions to the order of ``torch.channels_last``, in place."""
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch documents it, its types do not
 
 
 def encoder_stride(stages: int) -> int:
@@ -72,7 +77,7 @@ class ResNetEncoder(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", std.view(1, -1, 1, 1), persistent=False)
-        self.to(memory_format=torch.channels_last)
+        keep_channels_last(self)
 
     def forward(self, image: Tensor) -> Tensor:
         """Image ``(B, in_channels, H, W)`` in [0, 1] to features ``(B, out_channels, H/stride, W/stride)``, >= 0."""
@@ -111,7 +116,7 @@ class DCGANEncoder(nn.Module):
         self.layers = dcgan_downsampling(in_channels, depth=stages + 1, channels=channels)
         self.pyramid_channels = [channels * min(2**stage, 8) for stage in range(1, stages + 1)]
         self.out_channels = self.pyramid_channels[-1]
-        self.to(memory_format=torch.channels_last)
+        keep_channels_last(self)
 
     def forward(self, image: Tensor) -> Tensor:
         """Image ``(B, in_channels, H, W)`` in [0, 1] to features ``(B, out_channels, H/stride, W/stride)``."""

@@ -22,6 +22,7 @@ __all__ = [
     "load_encoder_weights",
     "load_model",
     "read_weights",
+    "trained_or_shipped",
     "warm_start",
 ]
 
@@ -175,6 +176,17 @@ def load_model(
         )
     _check_shapes(state, own, str(source))
     model.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()})
+
+
+def trained_or_shipped(trained: str, shipped: str) -> str:
+    """The path of a model that was trained here, or, where there is none, of the one that ships, which is said.
+
+    Where neither is there it is the first: what reads it says what is missing.
+    """
+    if Path(trained).is_file() or not Path(shipped).is_file():
+        return trained
+    print(f"{trained} is not there: taking {shipped}")
+    return shipped
 
 
 def warm_start(model: nn.Module, source: str | Path, *, settings: Mapping[str, Any] | None = None) -> None:
