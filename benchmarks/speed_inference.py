@@ -6,6 +6,7 @@ import copy
 import os
 import shutil
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import torch
@@ -160,15 +161,15 @@ def against_memory_bank(options: Options) -> list[Row]:
     rows: list[Row] = []
     image = torch.rand(1, 3, *options.size)
     every = torch.ones(options.size[0] // 8, options.size[1] // 8, dtype=torch.bool)
-    bank = MemoryBank(size=options.bank)
-    with torch.inference_mode():
-        while len(bank.bank) < options.bank:
-            bank.observe(layer_features(encoder, torch.rand(3, *options.size)), every)
-        bank.finish()
-        for maps in (["fused"], ["latent_distance"]):
+    for size, maps in product(options.banks, (["fused"], ["latent_distance"])):
+        bank = MemoryBank(size=size)
+        with torch.inference_mode():
+            while len(bank.bank) < size:
+                bank.observe(layer_features(encoder, torch.rand(3, *options.size)), every)
+            bank.finish()
             localiser = calibrated(CAVGA(stages=3, head="pyramid", decoder=False).eval(), maps)
             ours: Callable[[], Any] = lambda f=localiser: f(image)  # noqa: E731 - two short calls side by side
-            theirs: Callable[[], Any] = lambda: bank.distance(layer_features(encoder, image[0]))  # noqa: E731
+            theirs: Callable[[], Any] = lambda b=bank: b.distance(layer_features(encoder, image[0]))  # noqa: E731
             timing = interleaved({"memory bank": theirs, "localiser": ours}, options.rounds)
             numbers = {
                 **timing.medians(),
@@ -177,7 +178,7 @@ def against_memory_bank(options: Options) -> list[Row]:
                 "more at work, memory bank, MiB": peak_growth_mib(theirs),
                 "more at work, localiser, MiB": peak_growth_mib(ours),
             }
-            case = f"{maps[0]}, {options.bank:,} patches, {options.size[0]} x {options.size[1]}"
+            case = f"{maps[0]}, {size:,} patches, {options.size[0]} x {options.size[1]}"
             rows.append(Row(case, numbers, timing.ratio("memory bank", "localiser"), ">= 5"))
     return rows
 

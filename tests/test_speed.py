@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {
     "many": 2,
     "training_batch": 2,
     "images": (2, 8),
-    "bank": 100,
+    "banks": (100,),
     "compile": False,
 }
 
