@@ -23,6 +23,7 @@ from monai_cavga.data.layout import (
     required_folder,
     split_training,
 )
+from monai_cavga.data.normals import plain_normals
 from monai_cavga.data.read import join_mask_files
 
 Subset = Literal["training", "test"]
@@ -35,6 +36,7 @@ GRADES: dict[Subset, Path] = {
     "training": Path("B. Disease Grading", "2. Groundtruths", "a. IDRiD_Disease Grading_Training Labels.csv"),
     "test": Path("B. Disease Grading", "2. Groundtruths", "b. IDRiD_Disease Grading_Testing Labels.csv"),
 }
+PARTS = (SEGMENTATION_IMAGES.parts[0], GRADING_IMAGES.parts[0])
 LESIONS = {"MA": "1. Microaneurysms", "HE": "2. Haemorrhages", "EX": "3. Hard Exudates", "SE": "4. Soft Exudates"}
 LABELLED_FROM_GRADE = 2
 
@@ -51,8 +53,9 @@ def idrid_items(
     labelled: Labelled = 0,
     validation_fraction: float = 0.2,
     seed: int = 0,
+    test_required: bool = True,
 ) -> list[Item]:
-    """List one section of IDRiD under the retina protocol.
+    """List one section of IDRiD under the retina protocol, or of a plain folder of one's own normal photographs.
 
     - training and validation: the grade-0 images of part B's training set (134), split by seed;
     - ``labelled`` anomalous images, drawn by seed, join the training section: grade 2 and above of part B's training
@@ -60,12 +63,16 @@ def idrid_items(
     - test: the grade-0 images of part B's test set (34), part A's test images with their lesion masks (27), and the
       images of grade 1 and above of part B's test set (69) without pixel labels. No photograph stands there twice.
 
+    A folder with photographs in it and neither part of IDRiD is one of normals: training and validation, no test.
+
     Args:
-        dataset_dir: the folder that holds ``A. Segmentation`` and ``B. Disease Grading``.
+        dataset_dir: the folder that holds ``A. Segmentation`` and ``B. Disease Grading``, or one of normal photographs.
         section: "training", "validation" or "test". Give all three the same options.
         labelled: number of anomalous training images, a fraction of them below 1, or their names; 0 = unsupervised.
         validation_fraction: share of the training normals held out, in [0, 1).
         seed: of both draws.
+        test_required: False gives an empty test section for a plain folder: who has normals only can train and
+            calibrate.
 
     Returns:
         Items in natural order within each group, normal ones first, named such as ``B_training_IDRiD_001``.
@@ -76,6 +83,8 @@ def idrid_items(
     """
     check_options(section, validation_fraction=validation_fraction, labelled=labelled)
     root = Path(dataset_dir)
+    if (section != "test" or not test_required) and _is_plain(root):
+        return plain_normals(root, section, labelled=labelled, validation_fraction=validation_fraction, seed=seed)
     repeated = photographs_of_segmentation_test(root)
     if section == "test":
         graded = _graded(root, "test")
@@ -160,6 +169,12 @@ def photographs_of_segmentation_test(dataset_dir: Path) -> set[tuple[str, str]]:
         for row in rows
         if row["a_set"] == SUBSET_FOLDERS["test"] and row["same_photo_b_image"]
     }
+
+
+def _is_plain(root: Path) -> bool:
+    """Whether it holds images and is neither IDRiD nor inside it, where anomalous ones would pass for normal."""
+    inside = set(PARTS) & set(root.resolve().parts)
+    return not inside and not any((root / part).is_dir() for part in PARTS) and bool(images_in(root))
 
 
 def _graded(root: Path, subset: Subset) -> list[tuple[Path, int]]:

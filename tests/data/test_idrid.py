@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from monai_cavga.data import DatasetNotFoundError, idrid_items, split_mask_files
 from monai_cavga.data.idrid import GRADES, PAIRS, photographs_of_segmentation_test, segmentation_items
@@ -64,6 +65,37 @@ def test_missing_part(idrid_dir: Path, missing: str) -> None:
     with pytest.raises(DatasetNotFoundError, match=r"ieee-dataport.*missing: B"):
         idrid_items(idrid_dir, "training")
     assert len(idrid_items(idrid_dir, "test")) == 6  # which needs only what is there
+
+
+def test_a_plain_folder_is_one_of_normals(idrid_dir: Path, tmp_path: Path) -> None:
+    """hand: two fifths of five are held out; a picture in a sub-folder is none of them."""
+    own = tmp_path / "own"
+    (own / "other").mkdir(parents=True)
+    for name in ("a.png", "b.jpg", "p2.png", "p10.png", "c.tif", "other/d.png"):
+        Image.new("RGB", (12, 8), (120, 60, 30)).save(own / name)
+    training, validation = (
+        idrid_items(own, section, validation_fraction=0.4) for section in ("training", "validation")
+    )
+    assert (len(training), len(validation)) == (3, 2)
+    assert set(names(training + validation, 0)) == {f"normal_{stem}" for stem in ("a", "b", "p2", "p10", "c")}
+    assert all(Path(item["image"]).is_file() for item in training + validation)
+    assert idrid_items(own, "test", test_required=False) == []
+    with pytest.raises(DatasetNotFoundError, match="no IDRiD in"):
+        idrid_items(own, "test")
+    with pytest.raises(ValueError, match=r"labelled is 2, and .* is a plain folder, .* expected 0: arrange anomalous"):
+        idrid_items(own, "training", labelled=2)
+    with pytest.raises(ValueError, match=r"validation_fraction 0.0 of 5 normal images leaves none for validation"):
+        idrid_items(own, "validation", validation_fraction=0.0)
+    (idrid_dir / "stray.png").write_bytes((own / "a.png").read_bytes())  # IDRiD stays IDRiD
+    assert len(names(idrid_items(idrid_dir, "training"), 0)) == 4
+    assert len(idrid_items(idrid_dir, "test", test_required=False)) == 6
+
+
+def test_a_folder_inside_idrid_is_no_folder_of_normals(idrid_dir: Path) -> None:
+    inside = idrid_dir / "B. Disease Grading" / "1. Original Images" / "a. Training Set"
+    for options in ({"section": "training"}, {"section": "test", "test_required": False}):
+        with pytest.raises(DatasetNotFoundError, match="no IDRiD in"):
+            idrid_items(inside, **options)  # type: ignore[arg-type]
 
 
 def test_no_data_set(tmp_path: Path) -> None:
