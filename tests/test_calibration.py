@@ -16,12 +16,7 @@ from safetensors.torch import load_file, save_file
 from scipy.stats import rankdata
 from torch import Tensor
 
-from monai_cavga.calibration import (
-    FUSION_GRID,
-    CalibrationError,
-    Calibrator,
-    load_calibration,
-)
+from monai_cavga.calibration import FUSION_GRID, CalibrationError, Calibrator, load_calibration
 from monai_cavga.latent_fit import fit_latent_distance
 from monai_cavga.metrics import image_score
 from monai_cavga.networks import CAVGA, CAVGALocalizer, WeightsError, load_model
@@ -30,7 +25,6 @@ from monai_cavga.networks.weights import half_precision
 HEIGHT, WIDTH = 64, 96
 RATE = 0.05
 SETTINGS = {"head": "pyramid", "size": (HEIGHT, WIDTH), "seed": 3}
-
 METADATA = {"features": "unit length"}
 
 
