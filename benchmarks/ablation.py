@@ -6,18 +6,18 @@ A cell is one column and one seed: `ablation_<category>_<column>_seed<n>.json`. 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from parallel import Cell, run_cells
-from reporting import places, spread
-from running import evaluate, record, train
+from cells import is_finished, read_cells
+from parallel import run_cells
+from reporting import notes, places, shown, spread, write_json
+from running import evaluate, record, train, weights_words
 
 from monai_cavga.handlers.files import write_atomic
 
@@ -28,9 +28,7 @@ COMMON: dict[str, Any] = {"image_size": [256, 256], "batch_size": 4, "epochs": 2
 FAST: dict[str, Any] = {"image_size": [64, 64], "epochs": 1, "discriminator_channels": 8}  # does it run at all
 PAPER_WEIGHTS: dict[str, Any] = {"w_adv": 1.0}  # the bundle's other weights are the paper's
 WEAK: dict[str, Any] = {"head": "flat", "labelled": 0.02, "anomalous_fraction": 0.25}
-IMAGENET = "ResNet-18, ImageNet, conv1 to layer3"
 GREY = ("grid", "screw", "zipper")  # categories whose images have one channel
-NOTES = {"screw": "The copy of `screw` used here is reduced to 256 x 256, its image-mask pairing redone by eye."}
 
 
 class Column(NamedTuple):
@@ -103,15 +101,12 @@ def cell_overrides(args: argparse.Namespace, column: str, seed: int) -> dict[str
 
 def run(args: argparse.Namespace) -> None:
     """Every cell asked for that is not finished, then the table."""
-    cells: list[Cell] = []
-    for seed in args.seeds:
-        for column in args.columns:
-            path = cell_path(args, column, seed)
-            if path.is_file():
-                read_cell(path, args)
-                print(f"{path} is there already: remove it to measure again", flush=True)
-            else:
-                cells.append(partial(measure_cell, args, column, seed=seed))
+    cells = [
+        partial(measure_cell, args, column, seed=seed)
+        for seed in args.seeds
+        for column in args.columns
+        if not is_finished(cell_path(args, column, seed), partial(wanted, args))
+    ]
     run_cells(cells, address=args.ray)
     collect(args)
 
@@ -126,7 +121,7 @@ def measure_cell(args: argparse.Namespace, column: str, *, seed: int) -> None:
     """
     work = args.work / _tag(args) / column / f"seed{seed}"
     overrides = {**cell_overrides(args, column, seed), "encoder_weights": args.weights}
-    print(f"{args.category} {column} seed {seed}: training in {work}", flush=True)
+    print(f"{args.category} {column} seed {seed}: training in {shown(work)}", flush=True)
     train(BUNDLE, data=args.data, work=work, overrides=overrides)
     report = evaluate(BUNDLE, data=args.data, work=work, overrides=overrides)
     result = {
@@ -136,9 +131,9 @@ def measure_cell(args: argparse.Namespace, column: str, *, seed: int) -> None:
         "seed": seed,
         "command": "python benchmarks/paper.py ablation --data MVTEC --weights FILE "
         f"--category {args.category} --columns {column} --seeds {seed}{_flags(args)}",
-        **record(work=work, overrides=overrides, weights=IMAGENET, report=report),
+        **record(work=work, overrides=overrides, report=report),
     }
-    write_atomic(cell_path(args, column, seed), (json.dumps(result, indent=2) + "\n").encode())
+    write_json(cell_path(args, column, seed), result)
 
 
 def cell_path(args: argparse.Namespace, column: str, seed: int) -> Path:
@@ -147,31 +142,21 @@ def cell_path(args: argparse.Namespace, column: str, seed: int) -> Path:
     return path
 
 
-def read_cell(path: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """A finished cell.
-
-    Raises:
-        ValueError: if it was measured with other settings than this file's.
-    """
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+def wanted(args: argparse.Namespace, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a finished cell must have."""
     expected = cell_overrides(args, result["column"], result["seed"])
-    if result["overrides"] != expected:
-        raise ValueError(f"{path} was measured with {result['overrides']}, expected {expected}: remove it")
-    return result
+    return expected | ({"encoder_weights": weights_words(args.weights)} if "weights" in args else {})
 
 
 def collect(args: argparse.Namespace) -> None:
     """Write the category's table from its result files."""
-    paths = sorted(args.output.glob(f"ablation_{_tag(args)}_c*_seed*.json"))
-    results = [read_cell(path, args) for path in paths]
-    if not results:
-        sys.exit(f"no results ablation_{_tag(args)}_*.json in {args.output}: run `benchmarks/paper.py ablation` first")
+    results = read_cells(args.output, f"ablation_{_tag(args)}_c*_seed*.json", partial(wanted, args), table="ablation")
     weights = sorted({result["encoder_weights"] for result in results})
     if len(weights) > 1:
         sys.exit(f"encoders of {_tag(args)} start from {' and '.join(weights)}, expected one: remove the others' cells")
     path: Path = args.output / f"ablation_{_tag(args)}.md"
     write_atomic(path, table(results, args).encode())
-    print(f"wrote {path} from {len(results)} cells")
+    print(f"wrote {shown(path)} from {len(results)} cells")
 
 
 def table(results: Sequence[dict[str, Any]], args: argparse.Namespace) -> str:
@@ -190,8 +175,8 @@ def table(results: Sequence[dict[str, Any]], args: argparse.Namespace) -> str:
         "encoder's first weights: "
         f"{results[0]['encoder_weights']}. The trainings are short: a sign of ours speaks of these. c5 to c8 learn "
         "from 2 % of the test anomalies with an image label, drawn for a quarter of each epoch; these leave the test "
-        "set. Mean ± standard deviation over seeds where there are several. Paper: mean over all 15 categories. "
-        f"{NOTES.get(args.category, '')}".rstrip(),
+        "set. Mean ± standard deviation over seeds where there are several. Paper: mean over all 15 categories.",
+        *(f"\n{each}" for each in notes(args.output, f"ablation_{_tag(args)}", _commits(results))),
         "",
         f"| column | | seeds | {' | '.join(METRICS)} | paper's IoU |",
         "|" + "---|" * (len(METRICS) + 4),
@@ -239,6 +224,10 @@ def _verdict(ours: float, paper: float) -> str:
     if abs(ours) < SHOWN:
         return "no difference"
     return "confirmed" if ours * paper > 0 else "refuted"
+
+
+def _commits(results: Sequence[dict[str, Any]]) -> list[str]:
+    return [each["training"]["commit"] for each in results]
 
 
 def _by_seed(results: Sequence[dict[str, Any]], column: str) -> dict[int, dict[str, Any]]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from baseline_models import FEATURES, METHODS
-from reporting import cell
+from reporting import cell, notes
 
 PROTOCOLS = {
-    "retina": "retina (IDRiD, reduced copy 640 x 425): inside the field of view, maps compared at the source's size",
-    "screw": "MVTec AD screw (reduced copy 256 x 256, image-mask pairing redone by eye): the owners' split, maps "
-    "compared at the source's size",
-    "ped2": "UCSD Ped2 (reduced copy, every 5th test frame): frame-level AUROC only",
+    "retina": "retina (IDRiD): inside the field of view, maps compared at the source's size",
+    "screw": "MVTec AD screw: the owners' split, maps compared at the source's size",
+    "ped2": "UCSD Ped2: frame-level AUROC only",
 }
 PIXEL_LABELS = ("retina", "screw")
 QUANTILE, MAX_FPR = 0.995, 0.3
@@ -24,8 +24,8 @@ COLUMNS = {
 }
 
 
-def table(results: Sequence[dict[str, Any]]) -> str:
-    """Markdown of all results: one section for each protocol, one row for each run."""
+def table(results: Sequence[dict[str, Any]], folder: Path) -> str:
+    """Markdown of all results, whose files are in ``folder``: a section for each protocol, a row for each run."""
     lines = [
         "# Detectors without training on frozen ResNet-18 features (ImageNet) at stride 8",
         "",
@@ -40,7 +40,14 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     for protocol, text in PROTOCOLS.items():
         rows = [result for result in results if result["protocol"] == protocol]
         if rows:
-            lines += ["", f"## {text}", "", *_section(rows, pixels=protocol in PIXEL_LABELS)]
+            said = notes(folder, f"baselines_{protocol}", [row["machine"]["commit"] for row in rows])
+            lines += [
+                "",
+                f"## {text}",
+                "",
+                *(f"{each}\n" for each in said),
+                *_section(rows, pixels=protocol in PIXEL_LABELS),
+            ]
     places = sorted({_place(result["machine"]) for result in results})
     lines += ["", f"Measured on: {'; '.join(places)}.", ""]
     return "\n".join(lines)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from baseline_models import FEATURES, METHODS, SHRINKAGE, Detector, detector, layer_features
 from baseline_table import COLUMNS, MAX_FPR, PIXEL_LABELS, PROTOCOLS, QUANTILE, table
-from reporting import RESULTS, cell, machine
+from reporting import RESULTS, cell, machine, shown, write_json
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -147,7 +147,7 @@ def run(args: argparse.Namespace) -> None:
     args.size = list(args.size or SIZES[args.protocol])
     path = args.output / f"{result_name(args)}.json"
     if path.is_file():
-        print(f"{path} is there already, nothing to do: remove it to measure again")
+        print(f"{shown(path)} is there already: remove it to measure again")
         return
     start = time.monotonic()
     encoder = ResNetEncoder(stages=3).eval()
@@ -163,7 +163,6 @@ def run(args: argparse.Namespace) -> None:
     size = " ".join(map(str, args.size))
     result = {
         "protocol": args.protocol,
-        "protocol_text": PROTOCOLS[args.protocol],
         "method": args.method,
         "title": METHODS[args.method],
         "seed": args.seed,
@@ -186,17 +185,20 @@ def run(args: argparse.Namespace) -> None:
         f"--validation_fraction {args.validation_fraction:g}",
         "machine": machine(),
     }
-    write_atomic(path, (json.dumps(result, indent=2) + "\n").encode())
-    print(f"wrote {path}: " + ", ".join(f"{title} {cell(metrics, key)}" for title, key in COLUMNS.items()))
+    write_json(path, result)
+    print(f"wrote {shown(path)}: " + ", ".join(f"{title} {cell(metrics, key)}" for title, key in COLUMNS.items()))
 
 
 def collect(args: argparse.Namespace) -> None:
     """Write the table from the result files."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(args.output.glob("baselines_*.json"))]
     if not results:
-        sys.exit(f"no results in {args.output}: run `python benchmarks/baselines.py run --help` for how to make some")
-    write_atomic(args.output / "baselines.md", table(results).encode())
-    print(f"wrote {args.output / 'baselines.md'} from {len(results)} runs")
+        sys.exit(
+            f"no results in {shown(args.output)}: run `python benchmarks/baselines.py run --help` for how to make some"
+        )
+    path = args.output / "baselines.md"
+    write_atomic(path, table(results, args.output).encode())
+    print(f"wrote {shown(path)} from {len(results)} runs")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import safetensors.torch as safetensors
 import saliency
 import torch
 from measuring import Detector, Found, Parts
-from running import train, train_once
+from running import train, train_once, weights_words
 from torch import Tensor, nn
 
 from monai_cavga.handlers.files import write_atomic
@@ -125,6 +126,21 @@ LEFT_OUT = {
 }
 
 
+def first_weights(training: str, *, asked: str) -> str:
+    """What a training's encoder begins with: the weights asked for, unless it always begins with random ones."""
+    weights: str = TRAININGS[training].overrides.get("encoder_weights", asked)
+    return weights
+
+
+def cell_settings(method: str, args: argparse.Namespace) -> dict[str, Any]:
+    """What a finished cell must have beside its overrides; the first weights only where ``args`` name them."""
+    settings: dict[str, Any] = {"settings": list(METHODS[method].settings)}
+    if "weights" in args:
+        weights = first_weights(METHODS[method].training, asked=args.weights)
+        settings["encoder_weights"] = weights_words(weights)
+    return settings
+
+
 def train_model(name: str, *, bundle: str, data: Path, work: Path, overrides: Mapping[str, Any]) -> None:
     """Train a model of `TRAININGS` into ``work``; a finished one is kept, CAVGA goes on where it was killed.
 
@@ -153,7 +169,8 @@ def train_model(name: str, *, bundle: str, data: Path, work: Path, overrides: Ma
             latent_search.train_gan(model, (image for image, _ in batches))  # type: ignore[arg-type]
         else:
             minimise(loss, model, batches, rate=parts.get("learning_rate"))
-        write_atomic(_file(work), safetensors.save(model.state_dict()))
+        weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+        write_atomic(_file(work), safetensors.save(weights))
 
     train_once(action, work=work, overrides={**overrides, "baseline": name})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from reporting import HERE, RESULTS
+from reporting import HERE, RESULTS, shown
 
 from monai_cavga.bundle import BundleDirectoryWorkflow
 from monai_cavga.data.idrid import segmentation_items
@@ -43,8 +43,9 @@ def main() -> None:
             ready["pred"] = get("inferer")(ready["image"][None], network)[0]
         done = LoadMaskd(reference_key="fused")(postprocessing(ready) | {"mask_files": item["mask_files"]})
         panels.append(panel(done, name=item["name"], primary="fused", attends="anomalous", tile=TILE))
-    save_png(RESULTS / "lesions.png", np.asarray(contact_sheet(panels)))
-    print(f"wrote {RESULTS / 'lesions.png'}")
+    path = RESULTS / "lesions.png"
+    save_png(path, np.asarray(contact_sheet(panels)))
+    print(f"wrote {shown(path)}")
 
 
 if __name__ == "__main__":

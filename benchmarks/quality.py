@@ -8,7 +8,6 @@ Writes ``results/quality.json``.
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,14 +15,13 @@ from typing import Any
 
 import numpy as np
 import skimage.data
-from reporting import RESULTS, machine
+from reporting import RESULTS, machine, shown, write_json
 from scipy import ndimage
 from tqdm import tqdm
 
 from monai_cavga.clinical.quality import measure, problem
 from monai_cavga.data import phantom, read_image
 from monai_cavga.data.read import SUFFIXES
-from monai_cavga.handlers.files import write_atomic
 
 PHOTOGRAPHS = "B. Disease Grading/1. Original Images"
 EVERY = 8  # each eighth photograph is degraded
@@ -74,8 +72,9 @@ def main() -> None:
     for folder in args.others:
         groups[f"{folder.parent.name}/{folder.name}"] = _images(folder, every=20)
     table = {name: _counts(tqdm(images, desc=name, unit="image")) for name, images in groups.items()}
-    content = json.dumps({"groups": table, "machine": machine()}, indent=1) + "\n"
-    print(write_atomic(RESULTS / "quality.json", content.encode()))
+    path = RESULTS / "quality.json"
+    write_json(path, {"groups": table, "machine": machine()})
+    print(f"wrote {shown(path)}")
 
 
 def _images(folder: Path, *, every: int) -> Iterator[Pixels]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from monai_cavga.handlers.files import write_atomic
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -37,6 +40,39 @@ def machine() -> dict[str, Any]:
     }
 
 
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a result file, whole or not at all."""
+    write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def shown(path: Path) -> str:
+    """A path for a message: from the current folder where it lies in it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def notes(folder: Path, runs: str, commits: Iterable[str]) -> list[str]:
+    """What is said of the data of these runs in ``notes.json`` beside their result files.
+
+    Args:
+        folder: of the result files.
+        runs: beginning of their names: a table and its data.
+        commits: that measured them. A sentence is for runs of the commits that it names: it is not said of anybody
+            else's, who measured on other data and at another commit.
+    """
+    path, there = folder / "notes.json", {each[:10] for each in commits}
+    entries = json.loads(path.read_text(encoding="utf-8")).get(runs, []) if path.is_file() else []
+    sentences = []
+    for entry in entries:
+        named = there & set(entry["commits"])
+        if named != there:
+            rest = ", ".join(sorted(there - named))
+            print(f"{shown(path)}: {runs}: not said of runs of {rest}: {entry['text']}", flush=True)
+        if named:
+            only = "" if named == there else f" (Runs of {', '.join(sorted(named))}.)"
+            sentences.append(entry["text"] + only)
+    return sentences
+
+
 def cell(values: Mapping[str, Any], key: str) -> str:
     """A number, with its interval where there is one."""
     if values.get(key) is None:
@@ -53,6 +89,11 @@ def spread(values: Sequence[float | None], *, sign: str = "") -> str:
         return "–"
     mean = f"{np.mean(known):{sign}.3f}"
     return mean if len(known) == 1 else f"{mean} ± {np.std(known):.3f}"
+
+
+def over_seeds(runs: Sequence[Mapping[str, Any]], key: str) -> str:
+    """A metric of one run with its interval, or of several as `spread`."""
+    return cell(runs[0], key) if len(runs) == 1 else spread([run.get(key) for run in runs])
 
 
 def places(results: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:

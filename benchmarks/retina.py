@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
-from reporting import HERE, RESULTS, cell
+from reporting import HERE, RESULTS, cell, notes, shown, write_json
 from running import evaluate, record, train
 
 from monai_cavga.handlers.files import save_png, write_atomic
@@ -48,7 +48,6 @@ TITLES = {
 }
 COMMAND = "python benchmarks/retina.py run --data IDRID --weights FILE --variants {variant} --seeds {seed}"
 TILE = 180  # pixels of a picture in the panels: a sheet of ten stays below one MiB or so
-IMAGENET = "ResNet-18, ImageNet, conv1 to layer3"
 COLUMNS = {
     "pixel AUROC": "pixel_auroc",
     "AP": "pixel_ap",
@@ -98,19 +97,19 @@ def run(args: argparse.Namespace) -> None:
         for variant in args.variants:
             work = args.work / variant / f"seed{seed}"
             overrides = {**COMMON, "encoder_weights": args.weights, **VARIANTS[variant], "seed": seed}
-            print(f"{variant} seed {seed}: training in {work}", flush=True)
+            print(f"{variant} seed {seed}: training in {shown(work)}", flush=True)
             train(BUNDLE, data=args.data, work=work, overrides=overrides)
             extremes = Extremes(attends="normal" if overrides.get("head", "none") == "none" else "anomalous")
             report = evaluate(BUNDLE, data=args.data, work=work, overrides=overrides, handlers=[extremes])
             result = {
                 "variant": variant,
                 "title": TITLES[variant],
-                "protocol": "retina (IDRiD, reduced copy 640 x 425): maps compared at the source's size",
+                "protocol": "retina (IDRiD): maps compared at the source's size",
                 "command": COMMAND.format(variant=variant, seed=seed),
-                **record(work=work, overrides=overrides, weights=IMAGENET, report=report),
+                **record(work=work, overrides=overrides, report=report),
             }
             name = f"retina_{variant}_seed{seed}"
-            write_atomic(RESULTS / f"{name}.json", (json.dumps(result, indent=2) + "\n").encode())
+            write_json(RESULTS / f"{name}.json", result)
             save_png(RESULTS / f"{name}.png", np.asarray(extremes.sheet()))
     collect(args)
 
@@ -119,17 +118,22 @@ def collect(args: argparse.Namespace) -> None:
     """Write the table from the result files and the reference rows."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("retina_*_seed*.json"))]
     if not results:
-        sys.exit(f"no results in {RESULTS}: run `python benchmarks/retina.py run --data IDRID --weights FILE` first")
+        sys.exit(
+            f"no results in {shown(RESULTS)}: run `python benchmarks/retina.py run --data IDRID --weights FILE` first"
+        )
     order = list(VARIANTS)
     results.sort(key=lambda result: (order.index(result["variant"]), result["overrides"]["seed"]))
+    counts = results[0]["report"]["n_images"]
+    commits = [result["training"]["commit"] for result in results]
     lines = [
         "# Retina protocol (IDRiD), CAVGA beside the reference rows",
         "",
         "Made by `python benchmarks/retina.py collect` from the JSON files beside it. Ours: maps compared at the "
-        "source's size (425 x 640), inside the field of view; 34 normal test images against 27 with masks and 69 with "
-        "image labels. "
-        "`*`: threshold chosen on the test set (oracle). Brackets: 95 % bootstrap interval over images. "
+        f"source's size, inside the field of view; {counts['normal']} normal test images and {counts['anomalous']} "
+        "anomalous ones, with masks or image labels. `*`: threshold chosen on the test set (oracle). Brackets: 95 % "
+        "bootstrap interval over images. "
         "Anomaly relative to the training normals; research use, not for diagnosis.",
+        *(f"\n{each}" for each in notes(RESULTS, "retina", commits)),
         "",
         f"| variant | seed | map | {' | '.join(COLUMNS)} |",
         f"|{'---|' * (len(COLUMNS) + 3)}",
@@ -156,8 +160,9 @@ def collect(args: argparse.Namespace) -> None:
     for row in reference["rows"]:
         numbers = (row[key] for key in ("pixel_auroc", "aupro", "iou_oracle", "image_auroc"))
         lines.append(f"| {row['method']} | {row['input']} | {row['labels']} | {' | '.join(numbers)} |")
-    write_atomic(RESULTS / "retina.md", ("\n".join(lines) + "\n").encode())
-    print(f"wrote {RESULTS / 'retina.md'} from {len(results)} runs")
+    path = RESULTS / "retina.md"
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
+    print(f"wrote {shown(path)} from {len(results)} runs")
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ from reporting import HERE, machine
 from monai_cavga.bundle import BundleDirectoryWorkflow
 from monai_cavga.handlers.files import write_atomic
 
+IMAGENET = "ResNet-18, ImageNet, conv1 to layer3"
+
 
 def run_bundle(name: str, run_id: str, *, handlers: Sequence[Any] = (), **overrides: Any) -> None:
     """One run of a bundle of this repository, the same as ``python -m monai_cavga run``.
@@ -124,25 +126,40 @@ def evaluate(
     return report
 
 
-def record(*, work: Path, overrides: Mapping[str, Any], weights: str, report: Mapping[str, Any]) -> dict[str, Any]:
+def record(*, work: Path, overrides: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
     """What a result file says about one model of `train`, beside its own title and protocol.
 
     Args:
         work: as `train`.
         overrides: as `train`.
-        weights: the encoder's initial weights in words, where they are not "none".
         report: of `evaluate`.
     """
     wall = json.loads((work / "wall.json").read_text())
     return {
         "overrides": _defining(overrides),
-        "encoder_weights": "none" if overrides["encoder_weights"] == "none" else weights,
+        "encoder_weights": weights_words(overrides["encoder_weights"]),
         "training_seconds": round(wall["seconds"]),
         "training_starts": wall.get("starts", 1),
         "training": json.loads((work / "begun.json").read_text()),
         "machine": machine(),
         "report": report,
     }
+
+
+def weights_words(weights: str) -> str:
+    """The encoder's first weights without a path of this machine."""
+    return "none" if weights == "none" else IMAGENET
+
+
+def ped2_data(section: str) -> dict[str, str]:
+    """A data list of Ped2 in place of a bundle's own.
+
+    Args:
+        section: "training", "validation" or "test".
+    """
+    reader = "monai_cavga.data.ped2_items"
+    common = {"validation_fraction": "@validation_fraction", "seed": "@seed"}
+    return {"_target_": reader, "dataset_dir": "@dataset_dir", "section": section, **common}
 
 
 def _defining(overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ A cell is one category, one method and one seed: `table3_<category>_<method>_see
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -15,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import ablation
+from cells import is_finished, read_cells
 from measuring import measure
-from methods import METHODS, TRAININGS, cell_parts, detector, train_model
+from methods import METHODS, TRAININGS, cell_parts, cell_settings, detector, first_weights, train_model
 from parallel import Cell, run_cells
+from reporting import shown, write_json
 from running import is_trained, record
 from table3_text import write_tables
 
 from monai_cavga.data.mvtad import mvtad_categories
-from monai_cavga.handlers.files import write_atomic
 
 HELP = "tables 3 and 6: localisation and detection on MVTec AD, with the paper's baselines"
 BUNDLE = "mvtad"
@@ -76,14 +76,12 @@ def pending(args: argparse.Namespace, categories: list[str]) -> list[Cell]:
     for seed in args.seeds:
         for category in categories:
             for training in TRAININGS:
-                methods = []
-                for name in (each for each in args.methods if METHODS[each].training == training):
-                    path = cell_path(args, category, name, seed)
-                    if path.is_file():
-                        read_cell(path, args)
-                        print(f"{path} is there already: remove it to measure again", flush=True)
-                    else:
-                        methods.append(name)
+                methods = [
+                    name
+                    for name in args.methods
+                    if METHODS[name].training == training
+                    and not is_finished(cell_path(args, category, name, seed), partial(wanted, args))
+                ]
                 if methods:
                     cells.append(partial(measure_cells, args, category, training, methods=methods, seed=seed))
     return cells
@@ -99,10 +97,12 @@ def measure_cells(args: argparse.Namespace, category: str, training: str, *, met
         methods: of `methods.METHODS`.
         seed: of everything.
     """
-    weights = TRAININGS[training].overrides.get("encoder_weights", args.weights)
-    overrides = {**cell_overrides(args, category, training, seed), "encoder_weights": weights}
+    overrides = {
+        **cell_overrides(args, category, training, seed),
+        "encoder_weights": first_weights(training, asked=args.weights),
+    }
     work = work_folder(args, category, training, overrides=overrides)
-    print(f"{category} {', '.join(methods)} seed {seed}: model in {work}", flush=True)
+    print(f"{category} {', '.join(methods)} seed {seed}: model in {shown(work)}", flush=True)
     train_model(training, bundle=BUNDLE, data=args.data, work=work, overrides=overrides)
     for name in methods:
         parts = cell_parts(BUNDLE, data=args.data, work=work, overrides=overrides)
@@ -115,9 +115,9 @@ def measure_cells(args: argparse.Namespace, category: str, training: str, *, met
             "seed": seed,
             "command": "python benchmarks/paper.py table3 --data MVTEC --weights FILE "
             f"--category {category} --methods {name} --seeds {seed}{_flags(args)}",
-            **record(work=work, overrides=overrides, weights=ablation.IMAGENET, report=report),
+            **record(work=work, overrides=overrides, report=report),
         }
-        write_atomic(cell_path(args, category, name, seed), (json.dumps(result, indent=2) + "\n").encode())
+        write_json(cell_path(args, category, name, seed), result)
 
 
 def work_folder(args: argparse.Namespace, category: str, training: str, *, overrides: Mapping[str, Any]) -> Path:
@@ -137,33 +137,18 @@ def cell_path(args: argparse.Namespace, category: str, method: str, seed: int) -
     return path
 
 
-def read_cell(path: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """A finished cell.
-
-    Raises:
-        ValueError: if it was measured with other settings than these files'.
-    """
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    method = METHODS[result["method"]]
-    expected = {
-        **cell_overrides(args, result["category"], method.training, result["seed"]),
-        "settings": list(method.settings),
-    }
-    found = {**result["overrides"], "settings": result["settings"]}
-    if found != expected:
-        raise ValueError(f"{path} was measured with {found}, expected {expected}: remove it")
-    return result
+def wanted(args: argparse.Namespace, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a finished cell must have."""
+    overrides = cell_overrides(args, result["category"], METHODS[result["method"]].training, result["seed"])
+    return overrides | cell_settings(result["method"], args)
 
 
 def collect(args: argparse.Namespace) -> None:
     """Write both tables and their pictures from the result files of every category."""
-    paths = sorted(args.output.glob(f"{_tag(args)}_*_seed*.json"))
-    results = [read_cell(path, args) for path in paths]
-    if not results:
-        sys.exit(f"no results {_tag(args)}_*.json in {args.output}: run `benchmarks/paper.py table3` first")
+    results = read_cells(args.output, f"{_tag(args)}_*_seed*.json", partial(wanted, args), table="table3")
     settings = {**COMMON, **(FAST if args.fast else {})}
     write_tables(results, output=args.output, settings=settings, fast=args.fast)
-    print(f"wrote tables 3 and 6 in {args.output} from {len(results)} cells")
+    print(f"wrote tables 3 and 6 in {shown(args.output)} from {len(results)} cells")
 
 
 def _tag(args: argparse.Namespace) -> str:

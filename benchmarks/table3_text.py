@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ablation
 import numpy as np
 from bars import Bar, draw_bars
 from latent_search import SEARCH_STEPS
@@ -14,7 +13,7 @@ from measuring import IMAGE_QUANTILE, PIXEL_QUANTILE
 from methods import LEFT_OUT, METHODS
 from paper_numbers import CATEGORIES, TABLE3_AUROC, TABLE3_IOU, TABLE6_ACCURACY
 from reconstruction_models import PROJECTION_STEPS
-from reporting import places, spread
+from reporting import notes, places, spread
 from saliency import SAMPLES
 
 from monai_cavga.handlers.files import NOTICE, write_atomic
@@ -76,11 +75,6 @@ TABLE6 = Table(
     f"`held-out`: cut at the {IMAGE_QUANTILE:g} quantile of held-out normals' scores, which needs no test image. "
     "Score: the mean of |x - x^| for CAVGA_u (Sec. 3.1), of its map or residual for the others.",
 )
-SCREW = (
-    "`screw`: the mean grey value of a test image alone has an image AUROC of 1.000 in this copy (`cues.json`): its "
-    "normal test images are darker than the training normals and than the anomalous ones. Scores that follow the "
-    "brightness, such as the mean of |x - x^|, profit; what they say of defects is in the localisation."
-)
 READINGS = {
     "CAVGA": "1 - A of CAVGA_u, A^{c_a} of CAVGA_w; R: ResNet-18 to layer3 and residual decoder, D: DCGAN's networks "
     "with weights drawn at random (the paper's are pretrained on CelebA).",
@@ -109,16 +103,27 @@ def write_tables(results: Results, *, output: Path, settings: Mapping[str, Any],
         fast: the cells are only a trial; it stands in the names.
     """
     end = "-fast" if fast else ""
+    said = {}
+    for category in categories(results):
+        commits = [each["training"]["commit"] for each in results if each["category"] == category]
+        said[category] = notes(output, f"table3{end}_{category}", commits)
     for table in (TABLE3, TABLE6):
         name = f"table{table.number}{end}"
-        text = markdown(table, results, settings=settings, fast=fast)
+        text = markdown(table, results, said=said, settings=settings, fast=fast)
         write_atomic(output / f"{name}.md", text.encode())
         bars = [_bar(table, results, method) for method in METHODS if _of(results, method)]
         there = ", ".join(categories(results))
         draw_bars(output / f"{name}.png", bars, title=f"{table.title}: {table.paper_name}, {there}")
 
 
-def markdown(table: Table, results: Results, *, settings: Mapping[str, Any], fast: bool) -> str:
+def markdown(
+    table: Table,
+    results: Results,
+    *,
+    said: Mapping[str, Sequence[str]],
+    settings: Mapping[str, Any],
+    fast: bool,
+) -> str:
     """One table: a section for each category, their mean where there are several, how to read it, where it was made."""
     height, width = settings["image_size"]
     weights = sorted({each["encoder_weights"] for each in results} - {"none"}) or ["none"]
@@ -137,11 +142,10 @@ def markdown(table: Table, results: Results, *, settings: Mapping[str, Any], fas
     ]
     there = categories(results)
     for category in there:
-        lines += ["", *_section(table, [each for each in results if each["category"] == category], category)]
+        cells = [each for each in results if each["category"] == category]
+        lines += ["", *_section(table, cells, category, said=said[category])]
     if len(there) > 1:
         lines += ["", *_mean_section(table, results, there)]
-    if "screw" in there:
-        lines += ["", SCREW]
     lines += ["", "## How each row is read", ""]
     lines += [f"- {name}: {words}" for name, words in READINGS.items()]
     lines += ["", "## Systems of the paper that are left out", ""]
@@ -157,12 +161,12 @@ def categories(results: Results) -> list[str]:
     return [each for each in CATEGORIES if each in there] + sorted(there - set(CATEGORIES))
 
 
-def _section(table: Table, results: Results, category: str) -> list[str]:
+def _section(table: Table, results: Results, category: str, *, said: Sequence[str]) -> list[str]:
     counts = results[0]["report"]["n_images"]
     lines = [
         f"## {category}",
         "",
-        *([ablation.NOTES[category], ""] if category in ablation.NOTES else []),
+        *(line for each in said for line in (each, "")),
         f"Held-out normals: {counts['held out']}; test: {counts['normal']} normal images.",
         "",
         *_head(table),

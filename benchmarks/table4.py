@@ -7,22 +7,21 @@ Run by ``benchmarks/paper.py table4``. The paper has no number for Ped2: mSTC's 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ablation
 import numpy as np
 from bars import Bar, draw_bars
+from cells import is_finished, read_cells
 from measuring import IMAGE_QUANTILE, measure
-from methods import LEFT_OUT, METHODS, TRAININGS, cell_parts, detector, train_model
+from methods import LEFT_OUT, METHODS, TRAININGS, cell_parts, cell_settings, detector, first_weights, train_model
 from paper_numbers import TABLE4_ACCURACY, TABLE4_IOU, TABLE4_SCENES
-from parallel import Cell, run_cells
-from reporting import places, spread
-from running import record
+from parallel import run_cells
+from reporting import notes, places, shown, spread, write_json
+from running import ped2_data, record
 
 from monai_cavga.data.mstc import list_clips
 from monai_cavga.handlers.files import NOTICE, write_atomic
@@ -75,16 +74,13 @@ def run(args: argparse.Namespace) -> None:
         scenes += [f"mstc-{number:02d}" for number in args.scenes or there]
     if not scenes:
         sys.exit("no data: give --data-ped2 DIR, --data-mstc DIR or both")
-    cells: list[Cell] = []
-    for seed in args.seeds:
-        for scene in scenes:
-            for method in args.methods:
-                path = cell_path(args, scene, method, seed)
-                if path.is_file():
-                    read_cell(path, args)
-                    print(f"{path} is there already: remove it to measure again", flush=True)
-                else:
-                    cells.append(partial(measure_cell, args, scene, method=method, seed=seed))
+    cells = [
+        partial(measure_cell, args, scene, method=method, seed=seed)
+        for seed in args.seeds
+        for scene in scenes
+        for method in args.methods
+        if not is_finished(cell_path(args, scene, method, seed), partial(wanted, args))
+    ]
     run_cells(cells, address=args.ray)
     collect(args)
 
@@ -100,13 +96,15 @@ def measure_cell(args: argparse.Namespace, scene: str, *, method: str, seed: int
     """
     ped2, training = scene == "ped2", METHODS[method].training
     bundle, data = ("mvtad", args.data_ped2) if ped2 else ("mstc", args.data_mstc)
-    weights = TRAININGS[training].overrides.get("encoder_weights", args.weights)
-    overrides = {**cell_overrides(args, scene, training, seed), "encoder_weights": weights}
-    lists = {"train#data": _ped2("training"), "validate#data": _ped2("validation")} if ped2 else {}
+    overrides = {
+        **cell_overrides(args, scene, training, seed),
+        "encoder_weights": first_weights(training, asked=args.weights),
+    }
+    lists = {"train#data": ped2_data("training"), "validate#data": ped2_data("validation")} if ped2 else {}
     work = args.work / f"{scene}{'-fast' if args.fast else ''}" / training / f"seed{seed}"
-    print(f"{scene} {method} seed {seed}: model in {work}", flush=True)
+    print(f"{scene} {method} seed {seed}: model in {shown(work)}", flush=True)
     train_model(training, bundle=bundle, data=data, work=work, overrides={**overrides, **lists})
-    tested = {"dataset#data": _ped2("test")} if ped2 else {}
+    tested = {"dataset#data": ped2_data("test")} if ped2 else {}
     parts = cell_parts(bundle, data=data, work=work, overrides={**overrides, **lists, **tested})
     report = measure(detector(method, parts, work=work), parts, probability=False, pixels=not ped2)
     where = "--data-ped2 DIR" if ped2 else f"--data-mstc DIR --scenes {overrides['scene']}"
@@ -117,9 +115,9 @@ def measure_cell(args: argparse.Namespace, scene: str, *, method: str, seed: int
         "seed": seed,
         "command": f"python benchmarks/paper.py table4 {where} --weights FILE --methods {method} --seeds {seed}"
         f"{' --fast' if args.fast else ''}",
-        **record(work=work, overrides=overrides, weights=ablation.IMAGENET, report=report),
+        **record(work=work, overrides=overrides, report=report),
     }
-    write_atomic(cell_path(args, scene, method, seed), (json.dumps(result, indent=2) + "\n").encode())
+    write_json(cell_path(args, scene, method, seed), result)
 
 
 def cell_path(args: argparse.Namespace, scene: str, method: str, seed: int) -> Path:
@@ -128,30 +126,15 @@ def cell_path(args: argparse.Namespace, scene: str, method: str, seed: int) -> P
     return path
 
 
-def read_cell(path: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """A finished cell.
-
-    Raises:
-        ValueError: if it was measured with other settings than these files'.
-    """
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    method = METHODS[result["method"]]
-    expected = {
-        **cell_overrides(args, result["scene"], method.training, result["seed"]),
-        "settings": list(method.settings),
-    }
-    found = {**result["overrides"], "settings": result["settings"]}
-    if found != expected:
-        raise ValueError(f"{path} was measured with {found}, expected {expected}: remove it")
-    return result
+def wanted(args: argparse.Namespace, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a finished cell must have."""
+    overrides = cell_overrides(args, result["scene"], METHODS[result["method"]].training, result["seed"])
+    return overrides | cell_settings(result["method"], args)
 
 
 def collect(args: argparse.Namespace) -> None:
     """Write the table and its picture from its result files."""
-    paths = sorted(args.output.glob(f"{_tag(args)}_*_seed*.json"))
-    results = [read_cell(path, args) for path in paths]
-    if not results:
-        sys.exit(f"no results {_tag(args)}_*.json in {args.output}: run `benchmarks/paper.py table4` first")
+    results = read_cells(args.output, f"{_tag(args)}_*_seed*.json", partial(wanted, args), table="table4")
     path: Path = args.output / f"{_tag(args)}.md"
     write_atomic(path, table(results, args).encode())
     bars = []
@@ -164,7 +147,7 @@ def collect(args: argparse.Namespace) -> None:
             )
         )
     draw_bars(path.with_suffix(".png"), bars, title="Detection: accuracy by the paper's rule (paper: mSTC)")
-    print(f"wrote {path} from {len(results)} cells")
+    print(f"wrote {shown(path)} from {len(results)} cells")
 
 
 def table(results: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> str:
@@ -184,6 +167,7 @@ def table(results: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> str
         f"four), discriminator of width {settings['discriminator_channels']}, weight of L_adv 0.01 (paper: 1). Short "
         "trainings, of which CAVGA keeps the epoch that reconstructs held-out frames best, the others their "
         "last. Mean ± standard deviation over seeds where there are several.",
+        *_notes(results, args),
         "",
         "## Detection",
         "",
@@ -206,6 +190,12 @@ def table(results: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> str
     lines.append("- CAVGA-D_w, CAVGA-R_w: they need labelled anomalous training frames, which Ped2 does not have.")
     names = [f"{each['scene']} {each['method']} seed {each['seed']}" for each in results]
     return "\n".join([*lines, "", "## Where it was measured", "", *places(results, names), "", NOTICE]) + "\n"
+
+
+def _notes(results: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> list[str]:
+    scenes = dict.fromkeys(scene for scene, _ in _rows(results))
+    commits = {scene: [each["training"]["commit"] for each in results if each["scene"] == scene] for scene in scenes}
+    return [f"\n{each}" for scene in scenes for each in notes(args.output, f"{_tag(args)}_{scene}", commits[scene])]
 
 
 def _row(
@@ -246,13 +236,6 @@ def _paper(numbers: Mapping[str, tuple[float, ...]], scene: str, method: str) ->
         return float(np.mean(numbers[method]))
     number = int(scene.removeprefix("mstc-"))
     return numbers[method][TABLE4_SCENES.index(number)] if number in TABLE4_SCENES else None
-
-
-def _ped2(section: str) -> dict[str, Any]:
-    """A data list of Ped2 in place of a bundle's own."""
-    reader = "monai_cavga.data.ped2_items"
-    common = {"validation_fraction": "@validation_fraction", "seed": "@seed"}
-    return {"_target_": reader, "dataset_dir": "@dataset_dir", "section": section, **common}
 
 
 def _tag(args: argparse.Namespace) -> str:

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from cells import is_finished, read_cells
 from numpy.typing import NDArray
-from parallel import Cell, run_cells
-from reporting import places, spread
+from parallel import run_cells
+from reporting import notes, places, shown, spread, write_json
 from running import evaluate, record, train
 
 from monai_cavga.data.one_class import CLASSES
@@ -57,8 +57,8 @@ DATA_SETS: dict[str, DataSet] = {
 }
 PAPER_MEANS = {"mnist": 0.986, "cifar10": 0.737}
 JPEG = (
-    "CIFAR-10 is a lossy copy (JPEG, quality 75) with {n} training images of a class where the owners have 5,000: its "
-    "numbers are not those of the owners' images."
+    "CIFAR-10 is a lossy copy (JPEG) with {n} training images of a class where the owners have 5,000: its numbers are "
+    "not those of the owners' images."
 )
 MAPS = ("residual", "kl", "latent_distance", "attention")
 FUSED = ("residual", "kl", "latent_distance")  # each less the mean of held-out normals, over their deviation; summed
@@ -96,16 +96,13 @@ def run(args: argparse.Namespace) -> None:
     folders = {name: getattr(args, f"data_{name}") for name in DATA_SETS}
     if not any(folders.values()):
         sys.exit("no data: give --data-mnist DIR, --data-cifar10 DIR or both")
-    cells: list[Cell] = []
-    for seed in args.seeds:
-        for data_set, data in folders.items():
-            for number in args.classes if data is not None else ():
-                path = cell_path(args, data_set, number, seed)
-                if path.is_file():
-                    read_cell(path, args)
-                    print(f"{path} is there already: remove it to measure again", flush=True)
-                else:
-                    cells.append(partial(measure_cell, args, data_set, data=data, number=number, seed=seed))
+    cells = [
+        partial(measure_cell, args, data_set, data=data, number=number, seed=seed)
+        for seed in args.seeds
+        for data_set, data in folders.items()
+        for number in (args.classes if data is not None else ())
+        if not is_finished(cell_path(args, data_set, number, seed), partial(wanted, args))
+    ]
     run_cells(cells, address=args.ray)
     collect(args)
 
@@ -128,7 +125,7 @@ def measure_cell(args: argparse.Namespace, data_set: str, *, data: Path, number:
     """
     work = args.work / _tag(args) / data_set / str(number) / f"seed{seed}"
     overrides = cell_overrides(args, data_set, number, seed)
-    print(f"{data_set} class {number} seed {seed}: training in {work}", flush=True)
+    print(f"{data_set} class {number} seed {seed}: training in {shown(work)}", flush=True)
     train(BUNDLE, data=data, work=work, overrides=overrides)
     report = evaluate(BUNDLE, data=data, work=work, overrides=overrides)
     normals = {**overrides, "dataset::data::section": "validation"}
@@ -146,9 +143,9 @@ def measure_cell(args: argparse.Namespace, data_set: str, *, data: Path, number:
         f"{' --fast' if args.fast else ''}",
         "jpeg_training_images": copy,  # 0: the owners' files
         "validation_psnr": state["best_metric"],
-        **record(work=work, overrides=overrides, weights="none", report=report),
+        **record(work=work, overrides=overrides, report=report),
     }
-    write_atomic(cell_path(args, data_set, number, seed), (json.dumps(result, indent=2) + "\n").encode())
+    write_json(cell_path(args, data_set, number, seed), result)
 
 
 def fused_auroc(normals: Path, test: Path) -> float:
@@ -171,29 +168,17 @@ def _scores(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return scores, np.array([float(row["label"]) for row in rows])
 
 
-def read_cell(path: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """A finished cell.
-
-    Raises:
-        ValueError: if it was measured with other settings than this file's.
-    """
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    expected = cell_overrides(args, result["data_set"], result["class"], result["seed"])
-    expected.pop("encoder_weights")
-    if result["overrides"] != expected:
-        raise ValueError(f"{path} was measured with {result['overrides']}, expected {expected}: remove it")
-    return result
+def wanted(args: argparse.Namespace, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a finished cell must have."""
+    return cell_overrides(args, result["data_set"], result["class"], result["seed"])
 
 
 def collect(args: argparse.Namespace) -> None:
     """Write the table from its result files."""
-    paths = sorted(args.output.glob(f"{_tag(args)}_*_seed*.json"))
-    results = [read_cell(path, args) for path in paths]
-    if not results:
-        sys.exit(f"no results {_tag(args)}_*.json in {args.output}: run `benchmarks/paper.py table7` first")
+    results = read_cells(args.output, f"{_tag(args)}_*_seed*.json", partial(wanted, args), table="table7")
     path: Path = args.output / f"{_tag(args)}.md"
     write_atomic(path, table(results, args).encode())
-    print(f"wrote {path} from {len(results)} cells")
+    print(f"wrote {shown(path)} from {len(results)} cells")
 
 
 def table(results: Sequence[dict[str, Any]], args: argparse.Namespace) -> str:
@@ -214,19 +199,22 @@ def table(results: Sequence[dict[str, Any]], args: argparse.Namespace) -> str:
     for name in DATA_SETS:
         cells = [each for each in results if each["data_set"] == name]
         if cells:
-            lines += ["", *_half(name, cells)]
+            said = notes(args.output, f"{_tag(args)}_{name}", [each["training"]["commit"] for each in cells])
+            lines += ["", *_half(name, cells, said=said)]
     names = [f"{each['data_set']} {each['class']} seed {each['seed']}" for each in results]
     lines += ["", *places(results, names)]
     return "\n".join([*lines, "", "Anomaly relative to the training normals."]) + "\n"
 
 
-def _half(name: str, cells: Sequence[dict[str, Any]]) -> list[str]:
+def _half(name: str, cells: Sequence[dict[str, Any]], *, said: Sequence[str]) -> list[str]:
     """The table of one data set; a mean over classes stands only where all ten were measured with the same seeds."""
     data_set = DATA_SETS[name]
     lines = [f"## {data_set.title}, epochs: {cells[0]['overrides']['epochs']}", ""]
     copies = sorted({each["jpeg_training_images"] for each in cells} - {0})
     if copies:
-        lines += [JPEG.format(n=" or ".join(f"{n:,}" for n in copies)), ""]
+        said = [JPEG.format(n=" or ".join(f"{n:,}" for n in copies)), *said]
+    if said:
+        lines += [" ".join(said), ""]
     lines += [
         f"| class | seeds | {' | '.join(SCORES)} | paper | {JUDGED} - paper | PSNR |",
         "|" + "---|" * (len(SCORES) + 5),

@@ -185,9 +185,27 @@ def test_tables_by_hand(paper: ModuleType, tmp_path: Path) -> None:
     mean = table6.split("## Mean over 2")[1]
     assert "| CAVGA-R_u | ResNet-18, no labels | 1 | 0.400 | 0.400 | 0.400 | 0.86 | -0.460 |" in mean  # (.78 + .94) / 2
     assert "| CAM | classifier, class activation map | 0 | – | – | – | – | – |" in mean
-    assert "its image-mask pairing redone by eye" in table3
     assert table3.index("## screw") < table3.index("## zipper")
     assert "- AVID: not built here" in table6
+
+
+def test_a_note_is_for_the_runs_it_names(paper: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cell(tmp_path, "screw", "CAVGA-R_u", 0.5)
+    cell(tmp_path, "zipper", "CAVGA-R_u", 0.5)
+    words = ["collect", "table3", "--output", str(tmp_path)]
+    paper.main(words)
+    assert "copy" not in (tmp_path / "table3.md").read_text()  # of anybody's data nothing is known
+    note = {"text": "This copy is small.", "commits": ["0" * 10]}
+    (tmp_path / "notes.json").write_text(json.dumps({"table3_screw": [note]}))
+    paper.main(words)
+    screw, zipper = (tmp_path / "table3.md").read_text().split("## zipper")
+    assert "## screw\n\nThis copy is small.\n\nHeld-out" in screw
+    assert "copy" not in zipper
+    (tmp_path / "notes.json").write_text(json.dumps({"table3_screw": [note | {"commits": ["1" * 10]}]}))
+    capsys.readouterr()
+    paper.main(words)
+    assert "copy" not in (tmp_path / "table3.md").read_text()
+    assert "not said of runs of 0000000000: This copy is small." in capsys.readouterr().out
 
 
 def test_metric_beside_the_papers(paper: ModuleType, tmp_path: Path) -> None:
@@ -261,6 +279,12 @@ def test_refusals(paper: ModuleType, tmp_path: Path) -> None:
         paper.main(words)
     with pytest.raises(SystemExit, match=r"no category in .* expected folders such as screw/train/good"):
         paper.main(["table3", "--data", str(tmp_path)])
+    cell(tmp_path, "screw", "AE_L2", 0.5)
+    run_words = ["table3", "--data", str(tmp_path), "--category", "screw", "--methods", "AE_L2", *words[2:]]
+    with pytest.raises(
+        SystemExit, match=r"with encoder_weights none \(expected: ResNet-18, ImageNet, conv1 to layer3\)"
+    ):
+        paper.main([*run_words, "--weights", "imagenet"])
     cell(tmp_path, "screw", "AE_L2", 0.5, epochs=77)
-    with pytest.raises(ValueError, match=r"was measured with .*77.*: remove it"):
+    with pytest.raises(SystemExit, match=r"was measured with epochs 77 \(expected: \d+\): remove it"):
         paper.main(words)
