@@ -10,27 +10,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from reporting import RESULTS, cell, machine
-from running import run_bundle
+from cells import differences
+from reporting import HERE, RESULTS, machine, notes, shown, write_json
+from running import ped2_data, run_bundle
+from synthetic_table import markdown, score_rule
 
 from monai_cavga.handlers.files import write_atomic
-from monai_cavga.metrics.score import ScoreRule, rule_words
-
-
-def _ped2(section: str) -> dict[str, Any]:
-    """A data list of Ped2 in place of a bundle's own."""
-    reader = "monai_cavga.data.ped2_items"
-    common = {"validation_fraction": "@validation_fraction", "seed": "@seed"}
-    return {"_target_": reader, "dataset_dir": "@dataset_dir", "section": section, **common}
-
 
 # Screws, aligned, are up to 290 pixels long and a band of about 100 of the 256 rows high: at three times their own size
 # the band costs less than twice the whole image.
@@ -58,29 +51,22 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
                 "network": "@network_def",
                 "maps": ["latent_distance"],
             },
-            "train#data": _ped2("training"),
-            "validate#data": _ped2("validation"),
+            "train#data": ped2_data("training"),
+            "validate#data": ped2_data("validation"),
         },
         "calibrating": {
-            "fit_data": _ped2("training"),
-            "test_data": _ped2("test"),
+            "fit_data": ped2_data("training"),
+            "test_data": ped2_data("test"),
             "load_model": {
                 "_target_": "monai_cavga.networks.load_encoder_weights",
                 "encoder": "$@network_def.encoder",
                 "source": "@encoder_weights",
             },
         },
-        "synthetic_evaluating": {"dataset#data": _ped2("test"), "maps": ["fused", "latent_distance"]},
+        "synthetic_evaluating": {"dataset#data": ped2_data("test"), "maps": ["fused", "latent_distance"]},
     },
 }
 STEPS = ("synthetic_training", "calibrating", "synthetic_evaluating")
-COLUMNS = {
-    "pixel AUROC": "pixel_auroc",
-    "AUPRO": "aupro",
-    "IoU* pooled": "iou_oracle_pooled",
-    "IoU@0.5 pooled": "iou@0.5_pooled",
-    "image AUROC": "image_auroc",
-}
 COMMAND = (
     "python benchmarks/synthetic.py run --protocol {protocol} --data DIR --weights FILE "
     "--seeds {seed} --labelled {labelled}"
@@ -109,8 +95,7 @@ def one(args: argparse.Namespace, seed: int, labelled: float) -> None:
     training: dict[str, Any] = {"encoder_weights": args.weights, **args.set}
     if labelled:
         teacher = str(args.work / protocol / "k0" / f"seed{seed}" / "model.pt")
-        training |= {"teacher_file": teacher, "initial_file": teacher, "supervision": "mixed"}
-        training |= {"epochs": PROTOCOLS[protocol]["weak_epochs"]}
+        training |= {"teacher_file": teacher, "initial_file": teacher, **weak_overrides(protocol)}
     bundle, own = PROTOCOLS[protocol]["bundle"], {step: PROTOCOLS[protocol].get(step, {}) for step in STEPS}
     steps = {
         "synthetic_training": training,
@@ -118,45 +103,76 @@ def one(args: argparse.Namespace, seed: int, labelled: float) -> None:
         "synthetic_evaluating": {"evaluation_dir": str(work / "eval"), **own["synthetic_evaluating"]},
     }
     needed = _steps(protocol)
-    for step, options in steps.items():
-        done = work / f"{step}.json"
-        if done.is_file() or step not in args.steps or step not in needed:
-            continue
-        print(f"{protocol} {name} seed {seed}: {step} in {work}", flush=True)
-        start = time.monotonic()
-        run_bundle(bundle, step, **common, **options)
-        note = {"seconds": round(time.monotonic() - start), **machine()}
-        write_atomic(done, json.dumps(note).encode())
+    for number, step in enumerate(needed):
+        options, done = common | steps[step], work / f"{step}.json"
+        if done.is_file():
+            check_step(done, options, changed=bool(args.set))
+        elif step in args.steps:
+            for later in needed[number + 1 :]:
+                (work / f"{later}.json").unlink(missing_ok=True)  # of the model before
+            print(f"{protocol} {name} seed {seed}: {step} in {shown(work)}", flush=True)
+            start = time.monotonic()
+            run_bundle(bundle, step, **options)
+            seconds = round(time.monotonic() - start)
+            write_json(done, {"seconds": seconds, **machine(), "overrides": without_paths(options)})
     if all((work / f"{step}.json").is_file() for step in needed):
-        write_result(protocol, seed, labelled, work=work, overrides=training)
+        write_result(args, seed, labelled, work=work, overrides=training)
 
 
-def write_result(protocol: str, seed: int, labelled: float, *, work: Path, overrides: Mapping[str, Any]) -> None:
+def weak_overrides(protocol: str) -> dict[str, Any]:
+    """What a training with labels changes, its files apart."""
+    return {"supervision": "mixed", "epochs": PROTOCOLS[protocol].get("weak_epochs")}
+
+
+def check_step(done: Path, options: Mapping[str, Any], *, changed: bool) -> None:
+    """End the program with one line if a finished step was run with other settings than those asked for.
+
+    Args:
+        done: the step's file.
+        options: config ids and their values that it would be run with now.
+        changed: whether some of them are from the command line.
+    """
+    finished = json.loads(done.read_text(encoding="utf-8")).get("overrides")
+    remedy = "remove the file to run it again, or give another --work"
+    if finished is None:  # by a version that did not write them
+        if changed:
+            sys.exit(f"{shown(done)} does not say its settings, which --set is to be compared with: {remedy}")
+        print(f"{shown(done)} does not say its settings: kept", flush=True)
+    elif problem := differences(finished, without_paths(options)):
+        sys.exit(f"{shown(done)} was run with {problem}: {remedy}")
+
+
+def without_paths(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Config ids and values that define a step, as JSON has them, without folders and files of this machine."""
+    ends = ("_file", "_dir", "weights")
+    kept: dict[str, Any] = json.loads(
+        json.dumps({key: each for key, each in options.items() if not key.endswith(ends)})
+    )
+    return kept
+
+
+def write_result(
+    args: argparse.Namespace, seed: int, labelled: float, *, work: Path, overrides: Mapping[str, Any]
+) -> None:
     """One JSON for a finished model, and its contact sheet."""
-    shown = {key: value for key, value in overrides.items() if not key.endswith(("_file", "weights"))}
+    settings = [f"{key}={json.dumps(value)}" for key, value in args.set.items()]
     result = {
-        "protocol": protocol,
+        "protocol": args.protocol,
         "labelled": labelled,
         "seed": seed,
-        "command": COMMAND.format(protocol=protocol, seed=seed, labelled=f"{labelled:g}"),
-        "overrides": shown,
-        "steps": {step: json.loads((work / f"{step}.json").read_text()) for step in _steps(protocol)},
+        "command": COMMAND.format(protocol=args.protocol, seed=seed, labelled=f"{labelled:g}")
+        + (f" --set {shlex.join(settings)}" if settings else ""),
+        "overrides": without_paths(overrides),
+        "steps": {step: json.loads((work / f"{step}.json").read_text()) for step in _steps(args.protocol)},
         "calibration": json.loads((work / "calibration.json").read_text()),
         "report": json.loads((work / "eval" / "report.json").read_text(encoding="utf-8")),
     }
     rule = score_rule(result)
-    name = f"synthetic_{protocol}_k{labelled:g}_seed{seed}{'_peaks' if rule == 'peaks' else ''}"
-    write_atomic(RESULTS / f"{name}.json", (json.dumps(result, indent=2) + "\n").encode())
+    name = f"synthetic_{args.protocol}_k{labelled:g}_seed{seed}{'_peaks' if rule == 'peaks' else ''}"
+    write_json(args.output / f"{name}.json", result)
     sheet = next(iter(sorted((work / "eval").glob("*sheet*.png"))), None)
     if sheet is not None:
-        shutil.copyfile(sheet, RESULTS / f"{name}.png")
-
-
-def score_rule(result: Mapping[str, Any]) -> ScoreRule:
-    """Of the image score; the key was ``image_quantile`` until there were other rules."""
-    settings = result["report"]["settings"]
-    rule: ScoreRule = settings["score_rule"] if "score_rule" in settings else settings["image_quantile"]
-    return rule
+        shutil.copyfile(sheet, args.output / f"{name}.png")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -170,48 +186,22 @@ def run(args: argparse.Namespace) -> None:
 
 def collect(args: argparse.Namespace) -> None:
     """Write the protocol's table from its result files."""
-    paths = sorted(RESULTS.glob(f"synthetic_{args.protocol}_k*_seed*.json"))
+    name = f"synthetic_{args.protocol}"
+    paths = sorted(args.output.glob(f"{name}_k*_seed*.json"))
     results = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     if not results:
-        sys.exit(f"no results of {args.protocol} in {RESULTS}: run it first")
-    results.sort(key=lambda result: (rule_words(score_rule(result)), result["labelled"], result["seed"]))
-    lines = [
-        f"# {args.protocol}: made anomalies, labels, calibration",
-        "",
-        f"Made by `python benchmarks/synthetic.py collect --protocol {args.protocol}` from the JSON files beside it. "
-        "Maps compared at the source's size, inside the field of view where there is one. `*`: threshold chosen on the "
-        "test set (oracle). Brackets: 95 % bootstrap interval over "
-        f"{'clips' if args.protocol == 'ped2' else 'images'}. Anomaly relative to the training normals; "
-        "research use, not for diagnosis.",
-        "",
-        f"| labels | seed | map | {' | '.join(COLUMNS)} | image score |",
-        "|" + "---|" * (len(COLUMNS) + 4),
-    ]
-    for result in results:
-        for name, values in result["report"]["maps"].items():
-            cells = [cell(values, key) for key in COLUMNS.values()]
-            words = rule_words(score_rule(result))
-            lines.append(f"| {result['labelled']:g} | {result['seed']} | {name} | {' | '.join(cells)} | {words} |")
-    lines += ["", f"| labels | seeds | map | {' | '.join(COLUMNS)} | image score |", "|" + "---|" * (len(COLUMNS) + 4)]
-    kinds = dict.fromkeys((result["labelled"], rule_words(score_rule(result))) for result in results)
-    for labelled, words in kinds:
-        group = [each for each in results if (each["labelled"], rule_words(score_rule(each))) == (labelled, words)]
-        for name in group[0]["report"]["maps"]:
-            values = [[each["report"]["maps"][name].get(key) for each in group] for key in COLUMNS.values()]
-            cells = ["–" if None in row else f"{np.mean(row):.3f} ± {np.std(row):.3f}" for row in values]
-            lines.append(f"| {labelled:g} | {len(group)} | {name} | {' | '.join(cells)} | {words} |")
-    lines += ["", "| labels | seed | training | calibration | CPU | threads | date | trained at |", "|" + "---|" * 8]
-    for result in results:
-        steps = result["steps"]
-        place = steps.get("synthetic_training", steps["calibrating"])
-        trained = f"{place['seconds'] / 60:.0f} min" if "synthetic_training" in steps else "none"
-        lines.append(
-            f"| {result['labelled']:g} | {result['seed']} | {trained} | "
-            f"{steps['calibrating']['seconds'] / 60:.0f} min | {place['cpu']}, {place['cores']} cores | "
-            f"{place['threads']} | {place['date']} | {place['commit'][:10]} |"
-        )
-    write_atomic(RESULTS / f"synthetic_{args.protocol}.md", ("\n".join(lines) + "\n").encode())
-    print(f"wrote {RESULTS / f'synthetic_{args.protocol}.md'} from {len(results)} runs")
+        sys.exit(f"no results of {args.protocol} in {shown(args.output)}: run it first")
+    calibrate = HERE.parent / "bundles" / PROTOCOLS[args.protocol]["bundle"] / "configs" / "calibrate.json"
+    text = markdown(
+        args.protocol,
+        results,
+        rule=json.loads(calibrate.read_text(encoding="utf-8"))["score_rule"],
+        notes=notes(args.output, name, [each["steps"]["synthetic_evaluating"]["commit"] for each in results]),
+        weak=weak_overrides(args.protocol),
+    )
+    path = args.output / f"{name}.md"
+    write_atomic(path, text.encode())
+    print(f"wrote {shown(path)} from {len(results)} runs")
 
 
 def _steps(protocol: str) -> tuple[str, ...]:
@@ -225,7 +215,7 @@ def _setting(text: str) -> tuple[str, Any]:
     return key, json.loads(value)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -242,7 +232,8 @@ def main() -> None:
     table.set_defaults(run=collect)
     for each in (runner, table):
         each.add_argument("--protocol", choices=list(PROTOCOLS), required=True)
-    args = parser.parse_args()
+        each.add_argument("--output", type=Path, default=RESULTS, help="result files (benchmarks/results)")
+    args = parser.parse_args(arguments)
     if args.command == "run":
         args.set = dict(args.set)
     args.run(args)
