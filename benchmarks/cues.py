@@ -2,36 +2,39 @@
 
     python benchmarks/cues.py --data MVTEC [--category screw]
 
-Far from 0.5, a good image score may rest on the lamp. Writes ``results/cues.json``.
+Far from 0.5, a good image score may rest on the lamp. Writes ``results/cues.json``, category by category.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from reporting import RESULTS, machine
+from reporting import RESULTS, machine, shown, write_json
 from tqdm import tqdm
 
 from monai_cavga.data import mvtad_items, read_image
 from monai_cavga.data.mvtad import mvtad_categories
-from monai_cavga.handlers.files import write_atomic
 from monai_cavga.metrics import image_auroc
 
 
-def main() -> None:
-    """Measure the categories that are there."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the categories that are asked for; the file keeps its others."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of MVTec AD, or of one category")
     parser.add_argument("--category", nargs="+", help="default: all that are there")
-    args = parser.parse_args()
-    rows = {each: cue(args.data, each) for each in args.category or mvtad_categories(args.data)}
-    result = {"command": "python benchmarks/cues.py --data DIR", "machine": machine(), "categories": rows}
-    write_atomic(RESULTS / "cues.json", (json.dumps(result, indent=2) + "\n").encode())
-    for category, row in rows.items():
-        print(f"{category}: {row}")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of cues.json (benchmarks/results)")
+    args = parser.parse_args(arguments)
+    path = args.output / "cues.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["categories"] if path.is_file() else {}
+    for category in args.category or mvtad_categories(args.data):
+        rows[category] = {**cue(args.data, category), "machine": machine()}
+        print(f"{category}: {rows[category]['image_auroc of the mean']} by the mean grey value")
+    write_json(path, {"command": "python benchmarks/cues.py --data DIR", "categories": dict(sorted(rows.items()))})
+    print(f"wrote {shown(path)}")
 
 
 def cue(data: Path, category: str) -> dict[str, float]:
