@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from monai_cavga import __version__
 from monai_cavga.clinical.model import Model, ModelError
 from monai_cavga.clinical.outcome import STATES, Outcome
@@ -108,7 +106,7 @@ class Localizer:
         height, width = source.pixels.shape[:2]
         if min(height, width) < LEAST_SIDE:
             return f"too small: {height} x {width} pixels, expected at least {LEAST_SIDE} a side"
-        if not np.ptp(source.pixels, axis=(0, 1)).any():
+        if (source.pixels == source.pixels[:1, :1]).all():
             return "blank: every pixel has the same colour"
         return problem(measure(source.pixels)) if self.model.fundus else ""
 

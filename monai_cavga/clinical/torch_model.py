@@ -15,6 +15,7 @@ from monai.utils import convert_to_dst_type
 from monai_cavga.clinical.identity import identify
 from monai_cavga.clinical.model import Array, ModelError, localisation, planes
 from monai_cavga.clinical.records import Localisation, Source
+from monai_cavga.clinical.resize import quick
 from monai_cavga.metrics import image_score
 from monai_cavga.transforms import FieldOfViewd, LoadRGBd
 
@@ -52,10 +53,11 @@ class TorchModel:
             score_rule=self._rule,
         )
         self.identity = self._by.identity
-        first, *self._transforms = parser.get_parsed_content("preprocessing").transforms
+        first, *rest = parser.get_parsed_content("preprocessing").transforms
         if not isinstance(first, LoadRGBd):
             raise ModelError(f"{bundle} reads images with {type(first).__name__}, expected LoadRGBd as first transform")
-        self.fundus = any(isinstance(each, FieldOfViewd) for each in self._transforms)
+        self.fundus = any(isinstance(each, FieldOfViewd) for each in rest)
+        self._transforms = [quick(each) for each in rest]
         self._channels = first.channels
         self._postprocessing = parser.get_parsed_content("postprocessing")
         self._device = parser.get_parsed_content("device")

@@ -74,8 +74,10 @@ def _mean_peak(anomaly_map: NDArray[np.float32], fov: NDArray[Any] | None) -> fl
     if fov is not None:
         values = np.where(fov.reshape(values.shape) > 0, values, -np.inf)
     highest = ndimage.maximum_filter(values, size=max(3, max(values.shape) // _SHARE | 1), mode="nearest")
-    places, count = ndimage.label((values == highest) & (values > -np.inf), structure=np.ones((3, 3)))
-    peaks = ndimage.maximum(values, places, np.arange(1, count + 1))
+    top = (values == highest) & (values > -np.inf)
+    places, count = ndimage.label(top, structure=np.ones((3, 3)))
+    peaks = np.empty(count, np.float64)
+    peaks[places[top] - 1] = values[top]  # all of a plateau have one value
     return float(np.sort(peaks)[-PEAKS:].mean(dtype=np.float64))
 
 
