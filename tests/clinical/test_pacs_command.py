@@ -127,6 +127,21 @@ def test_both_protocols_with_a_real_bundle(pacs, tmp_path, caplog, recwarn):
         assert word not in said + kept
 
 
+def test_on_onnx_runtime_other_objects_are_made(pacs, bundle, capsys):
+    for package in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    assert main(["export", "--bundle", str(bundle)]) == 0
+    capsys.readouterr()
+    words = ["--url", pacs.server.url, "--studies", images()[0].StudyInstanceUID]
+    for backend in ("onnx", "torch"):  # maps are equal to 1e-4 only, so neither is taken for the other
+        code, lines = pacs.command(*words, "--backend", backend)
+        assert (code, of(lines, images()[0])) == (0, ["1 images (0 done before), 2 objects sent, 0 found there"])
+    code, lines = pacs.command(*words, "--backend", "onnx", state="another")
+    assert (code, of(lines, images()[0])) == (0, ["1 images (0 done before), 0 objects sent, 2 found there"])
+    uids = [each.SOPInstanceUID for each in pacs.server.objects() if each.Modality in ("SEG", "SR")]
+    assert len(set(uids)) == len(uids) == 4
+
+
 def test_tls_and_credentials(tmp_path, bundle, certificate, capsys, monkeypatch):
     monkeypatch.setenv(USER, "clinic")
     monkeypatch.setenv(PASSWORD, "s3cret-word")

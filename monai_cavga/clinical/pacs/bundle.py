@@ -24,14 +24,16 @@ class BundleLocaliser:
     Attributes:
         bundle: folder.
         kinds: of DICOM objects.
-        model_file: weights, in place of the bundle's.
-        calibration_file: calibration, in place of the bundle's.
+        model_file: weights, in place of the bundle's; with "onnx" an exported file.
+        calibration_file: calibration, in place of the bundle's; not with "onnx".
+        backend: what runs the network, see `load_model`.
     """
 
     bundle: Path
     kinds: tuple[Kind, ...]
     model_file: Path | None = None
     calibration_file: Path | None = None
+    backend: str = "torch"
 
     @property
     def recipe(self) -> str:
@@ -49,7 +51,7 @@ class BundleLocaliser:
         return [self._answer(outcome, output) for outcome in outcomes]
 
     def _model(self) -> Model:
-        return _load(self.bundle, self.model_file, self.calibration_file)
+        return _load(self.bundle, self.model_file, self.calibration_file, self.backend)
 
     def _answer(self, outcome: Outcome, output: Path) -> Localised:
         if outcome.state != "ok":
@@ -60,5 +62,5 @@ class BundleLocaliser:
 
 
 @lru_cache(maxsize=1)  # a process of a cluster works on many studies
-def _load(bundle: Path, model_file: Path | None, calibration_file: Path | None) -> Model:
-    return load_model(bundle, model_file=model_file, calibration_file=calibration_file)
+def _load(bundle: Path, model_file: Path | None, calibration_file: Path | None, backend: str) -> Model:
+    return load_model(bundle, model_file=model_file, calibration_file=calibration_file, backend=backend)

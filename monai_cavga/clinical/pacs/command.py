@@ -29,8 +29,15 @@ def add_pacs_parser(commands: Any) -> None:
     )
     add = parser.add_argument
     add("--bundle", "--config", required=True, metavar="DIR", type=Path, help="bundle folder, such as bundles/idrid")
-    add("--model_file", metavar="F", type=Path, help="weights in place of the bundle's")
+    add("--model_file", metavar="F", type=Path, help="weights, or an exported file, in place of the bundle's")
     add("--calibration_file", metavar="F", type=Path, help="calibration in place of the bundle's")
+    add(
+        "--backend",
+        choices=("torch", "onnx"),
+        default="torch",
+        help="what runs the network; onnx takes models/model.onnx of the bundle, which `export` writes, and needs no "
+        "torch (default: torch)",
+    )
     add("--state", required=True, metavar="DIR", type=Path, help="folder of the journal, kept between runs")
     add("--url", default="", help="of the DICOMweb service, such as https://pacs/dicom-web")
     add("--aet", default="", help="DIMSE: application entity title of the PACS")
@@ -93,6 +100,7 @@ def pacs(args: argparse.Namespace) -> int:
         kinds=tuple(dict.fromkeys(args.write)),
         model_file=args.model_file and args.model_file.absolute(),
         calibration_file=args.calibration_file and args.calibration_file.absolute(),
+        backend=args.backend,
     )
     work = Work(localise=localiser, recipe=localiser.recipe, modalities=query.modalities, retry=retry)
 
