@@ -18,7 +18,7 @@ from monai_cavga.clinical.outcome import STATES, Outcome
 from monai_cavga.clinical.quality import LEAST_SIDE, measure, problem
 from monai_cavga.clinical.read import Reader
 from monai_cavga.clinical.records import Localisation, ModelIdentity, Source
-from monai_cavga.clinical.refusal import RefusedError
+from monai_cavga.clinical.refusal import RefusedError, own_words
 from monai_cavga.clinical.write import DEFAULT_KINDS, Kind, write_kinds
 from monai_cavga.handlers.files import NOTICE, safe_name, write_atomic
 
@@ -229,6 +229,4 @@ def _reason(err: Exception, *, doing: str) -> str:
     """One line; a library's own text may quote the file's header, so only its type is shown."""
     if isinstance(err, OSError) and err.strerror:
         return f"cannot be {doing}: {err.strerror}"
-    if isinstance(err, ModuleNotFoundError) or type(err).__module__.startswith("monai_cavga"):
-        return " ".join(str(err).split())
-    return f"cannot be {doing}: {type(err).__name__} ({DEBUG}=1 shows where)"
+    return own_words(err) or f"cannot be {doing}: {type(err).__name__} ({DEBUG}=1 shows where)"

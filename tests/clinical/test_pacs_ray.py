@@ -33,7 +33,7 @@ def test_a_local_cluster(tmp_path, monkeypatch):
 
         code, lines = run("local", localise=fails_on_study_1)
         assert code == 3, lines
-        assert any("failed: the task was lost (ZeroDivisionError)" in line for line in lines)
+        assert any("failed: the task was lost: ZeroDivisionError" in line for line in lines)
         assert server.count() == 4
         code, lines = run(None)
         assert (code, lines[-1]) == (0, "2 studies: 2 images stored and verified, 0 failures")

@@ -10,11 +10,13 @@ from dicom_files import dicom_image, photograph
 from pacs_fakes import Memory, encoded, localise, patient_data, times, work
 from pydicom.encaps import encapsulate
 
+from monai_cavga.clinical.model import ModelError
 from monai_cavga.clinical.pacs.archive import Localised, Query, TransferError, short_hash
 from monai_cavga.clinical.pacs.content import opened
 from monai_cavga.clinical.pacs.journal import Journal
 from monai_cavga.clinical.pacs.run import run_pacs
 from monai_cavga.clinical.pacs.study import process_study
+from monai_cavga.clinical.read import ReaderError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
@@ -160,10 +162,30 @@ def test_a_localiser_that_fails_takes_one_study_with_it(tmp_path, monkeypatch):
 
     code, lines = run(Memory(*images()), tmp_path, localise=sometimes)
     assert code == 3
-    assert failures(lines)[0].endswith("failed: localiser failed (RuntimeError)")
+    assert failures(lines)[0].endswith("failed: localiser failed: RuntimeError")
     monkeypatch.setenv("MONAI_CAVGA_DEBUG", "1")
     with pytest.raises(RuntimeError, match="Müller"):
         run(Memory(*images()), tmp_path, localise=broken)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ModelError("map 'class' is (2, 2),\n expected (3, 3)"), "map 'class' is (2, 2), expected (3, 3)"),
+        (ReaderError("the decoding process does not start"), "the decoding process does not start"),
+        (ModuleNotFoundError("DICOM objects need highdicom"), "DICOM objects need highdicom"),
+        (ValueError("of Müller"), "ValueError"),
+        (KeyError("Müller"), "KeyError"),
+    ],
+)
+def test_our_own_errors_say_what_is_wrong_and_others_only_their_type(tmp_path, error, told):
+    def failing(paths, output):
+        raise error
+
+    code, lines = run(Memory(*images()), tmp_path, localise=failing)
+    assert code == 1
+    assert failures(lines)[0].endswith(f"failed: localiser failed: {told}")
+    assert not any("Müller" in line for line in lines)
 
 
 def only(report):

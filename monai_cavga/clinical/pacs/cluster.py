@@ -12,6 +12,7 @@ from monai_cavga.clinical.pacs.archive import short_hash
 from monai_cavga.clinical.pacs.options import Connection
 from monai_cavga.clinical.pacs.quiet import quiet
 from monai_cavga.clinical.pacs.study import StudyReport, Work, process_study
+from monai_cavga.clinical.refusal import own_words
 
 __all__ = ["process_on_ray"]
 
@@ -38,7 +39,7 @@ def process_on_ray(
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("--ray needs ray: pip install 'monai_cavga[ray]'") from error
+        raise ModuleNotFoundError("--ray needs ray: pip install ray") from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here
     ray.init(address=address, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     try:
@@ -55,8 +56,9 @@ def process_on_ray(
             try:
                 yield ray.get(done)
             except ray.exceptions.RayError as error:
-                name = type(getattr(error, "cause", error)).__name__
-                yield StudyReport(name=short_hash(study), problem=f"the task was lost ({name})")
+                cause = getattr(error, "cause", error)
+                problem = f"the task was lost: {own_words(cause) or type(cause).__name__}"
+                yield StudyReport(name=short_hash(study), problem=problem)
     finally:
         ray.shutdown()
 

@@ -24,6 +24,7 @@ from monai_cavga.clinical.pacs.archive import (
 from monai_cavga.clinical.pacs.content import difference, missing_part
 from monai_cavga.clinical.pacs.journal import image_key
 from monai_cavga.clinical.pacs.retry import Retry
+from monai_cavga.clinical.refusal import own_words
 
 __all__ = ["ImageReport", "StudyReport", "Work", "process_study"]
 
@@ -133,7 +134,8 @@ def _images(
     except Exception as error:  # a model or a library may fail in any way, and its text may quote a header
         if os.environ.get(DEBUG) == "1":
             raise
-        return reports + [_failed(ref, keys, f"localiser failed ({type(error).__name__})") for ref in came.values()]
+        problem = f"localiser failed: {own_words(error) or type(error).__name__}"
+        return reports + [_failed(ref, keys, problem) for ref in came.values()]
     for path, ref in came.items():
         reports.append(_store(archive, ref, answers.get(path), keys=keys, work=work))
     return reports
