@@ -59,5 +59,5 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError:
-        sys.exit("--ray needs Ray, which is not installed: pip install 'monai_cavga[ray]', or leave --ray out")
+        sys.exit("--ray needs Ray, which is not installed: pip install ray, or leave --ray out")
     return ray

@@ -243,7 +243,7 @@ def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as err:
-        raise ModuleNotFoundError("plots need matplotlib: pip install 'monai_cavga[plots]'") from err
+        raise ModuleNotFoundError("plots need matplotlib: pip install matplotlib") from err
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)

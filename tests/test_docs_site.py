@@ -212,7 +212,7 @@ def test_the_way_of_an_image_names_what_exists() -> None:
 def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) -> None:
     for package in ("material", "mkdocstrings", "latex2mathml"):
         if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed: pip install 'monai_cavga[docs]'")
+            pytest.skip(f"{package} is not installed: pip install '.[docs]'")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -33,7 +33,7 @@ def test_in_order_until_an_error(parallel: ModuleType, tmp_path: Path) -> None:
 
 def test_ray_is_asked_for(parallel: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SystemExit, match=r"--ray needs Ray, which is not installed: pip install 'monai_cavga\[ray\]'"):
+    with pytest.raises(SystemExit, match=r"--ray needs Ray, which is not installed: pip install ray"):
         parallel.run_cells([], address="local")
 
 

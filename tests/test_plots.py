@@ -184,5 +184,5 @@ def test_one_class_or_no_lesion_has_no_curve() -> None:
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ModuleNotFoundError, match=r"plots need matplotlib: pip install 'monai_cavga\[plots\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"plots need matplotlib: pip install matplotlib"):
         plot_scores([0.1])

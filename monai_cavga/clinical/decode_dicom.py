@@ -147,7 +147,9 @@ def _pixels(dataset: Dataset, syntax: str) -> npt.NDArray[np.float32]:
         values = pixel_array(dataset, decoding_plugin=_PLUGINS.get(syntax, ""))
     except (RuntimeError, NotImplementedError) as err:
         missing = syntax.startswith((_LS, _J2K)) and "plugin" in str(err) and "missing" in str(err)
-        remedy = "pip install 'monai_cavga[dicom]'" if missing else "the file is damaged; copy it again"
+        remedy = (
+            "pip install pylibjpeg pylibjpeg-openjpeg pyjpegls" if missing else "the file is damaged; copy it again"
+        )
         raise RefusedError(f"{TRANSFER_SYNTAXES[syntax]} pixels cannot be decoded: {remedy}") from err
     unit = values.astype(np.float32) / np.float32(2**dataset.BitsStored - 1)
     unit = np.clip(unit, 0, 1, out=unit)

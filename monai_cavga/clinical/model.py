@@ -67,7 +67,8 @@ def load_model(
         from monai_cavga.clinical.torch_model import TorchModel
     except ImportError as err:
         raise ModuleNotFoundError(
-            f"back end torch needs {err.name}: pip install monai_cavga, or take an exported file with --backend onnx"
+            f"back end torch needs {err.name}: pip install torch monai pytorch-ignite, "
+            "or take an exported file with --backend onnx"
         ) from err
 
     overrides = {"model_file": model_file, "calibration_file": calibration_file}

@@ -167,7 +167,7 @@ def _av() -> ModuleType:
         import av
     except ImportError as err:
         raise VideoSupportError(
-            "reading film clips needs PyAV: pip install 'monai_cavga[video]', or unpack the clips into frames"
+            "reading film clips needs PyAV: pip install 'av>=16', or unpack the clips into frames"
         ) from err
     return av
 

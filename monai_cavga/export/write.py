@@ -34,7 +34,7 @@ def onnx_bytes(deployed: Deployed) -> tuple[bytes, Run]:
         import onnx
         import onnxscript  # noqa: F401 - torch's exporter needs it, and names it only deep inside
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"ONNX files need {error.name}: pip install 'monai_cavga[onnx]'") from error
+        raise ModuleNotFoundError(f"ONNX files need {error.name}: pip install onnx onnxscript onnxruntime") from error
     program = _exported(deployed)
     with quiet():
         found = torch.onnx.export(

@@ -152,7 +152,7 @@ def test_films_without_the_library_are_one_problem(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "av", None)
     problems = check_data(tmp_path, progress=False).problems
     assert len(problems) == 2
-    assert "pip install 'monai_cavga[video]'" in problems[0]
+    assert "pip install 'av>=16'" in problems[0]
     assert "missing: test clips of scene all" in problems[1]
 
 

@@ -162,5 +162,5 @@ def test_what_is_no_clip_is_named(films: dict[str, Path], tmp_path: Path) -> Non
 def test_without_pyav_one_line_says_what_to_install(films: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     _cache.clips.clear()
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(VideoSupportError, match=r"pip install 'monai_cavga\[video\]'"):
+    with pytest.raises(VideoSupportError, match=r"pip install 'av>=16'"):
         read_image(frame(films["mpeg4"], 0))

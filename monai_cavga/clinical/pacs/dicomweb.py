@@ -66,7 +66,7 @@ class DicomWebArchive:
             import requests
             from dicomweb_client.web import DICOMwebClient
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(f"DICOMweb needs {error.name}: pip install 'monai_cavga[dicom]'") from error
+            raise ModuleNotFoundError(f"DICOMweb needs {error.name}: pip install dicomweb-client") from error
         self._url, self._session = url, requests.Session()
         self._session.trust_env = False  # no .netrc and no proxy of the environment comes between
         self._session.verify = str(ca) if ca else True

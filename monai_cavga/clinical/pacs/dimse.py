@@ -70,7 +70,7 @@ class DimseArchive:
         try:
             import pynetdicom
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(f"DIMSE needs {error.name}: pip install 'monai_cavga[dicom]'") from error
+            raise ModuleNotFoundError(f"DIMSE needs {error.name}: pip install pynetdicom") from error
         self._net = pynetdicom
         self._aet, self._host, self._port, self._calling, self._tls = aet, host, port, calling, tls
 

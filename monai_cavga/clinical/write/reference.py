@@ -85,7 +85,7 @@ def highdicom() -> Any:
         import highdicom.seg
         import highdicom.sr
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"DICOM objects need {error.name}: pip install 'monai_cavga[dicom]'") from error
+        raise ModuleNotFoundError(f"DICOM objects need {error.name}: pip install highdicom") from error
     return highdicom
 
 
