@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import command_line
 import pictures
 import pytest
 import torch
-from markdown_text import anchors, code_blocks, links, run_python
+from markdown_text import anchors, code_blocks, links, run_python, shell_commands
 from notebooks import to_markdown
 from tiny_bundle import write_bundle
 
@@ -120,35 +122,50 @@ def test_the_threshold_page_finds_what_its_comments_say() -> None:
     assert names["found"] == names["oracle"] == 0.75
 
 
-def commands(path: Path) -> list[str]:
-    """The lines of the shell blocks, one a command, their variables filled in."""
-    found, values = [], {}
-    for block in code_blocks(text_of(path), "bash"):
-        for line in re.sub(r"\\\n", " ", block.code).splitlines():
-            line = re.sub(r"\$(\w+)", lambda match: values.get(match[1], match[0]), line)
-            if assigned := re.fullmatch(r"(\w+)=(?:([\"'])(.*)\2|(\S*))", line):
-                values[assigned[1]] = assigned[3] or assigned[4] or ""
-            elif line.strip():
-                found.append(line)
-    return found
-
-
-PAGES = [path for path in DOCS if commands(path)]
+PAGES = [path for path in [ROOT / "README.md", *DOCS] if shell_commands(text_of(path))]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
-def test_commands_of_the_documents_are_right(path: Path) -> None:
-    for command in commands(path):
+def test_commands_of_the_documents_are_right(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command in shell_commands(text_of(path)):
         words = shlex.split(command, comments=True)
         for file in re.findall(r"\b(?:bundles|benchmarks|tutorials)/[\w/]+\.(?:json|py)\b", command):
             assert (ROOT / file).is_file(), command
-        if words[:2] == ["python", "-m"]:
-            assert words[2] == "monai_cavga", f"{command}: teach this test to check it"
+        if words[0] == "python" and words[1].endswith(".py"):
+            check_script(words[1:], monkeypatch)
+        elif words[:2] == ["python", "-m"]:
+            assert words[2] in ("monai_cavga", "monai.bundle"), f"{command}: teach this test to check it"
             args, rest = _make_parser().parse_known_args(words[3:])
             assert not rest or args.command in ("run", "calibrate", "export"), command
             check_overrides(args, rest, command)
         elif words[0] == "make":
             assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text(encoding="utf-8"), command
+
+
+class ParsedError(Exception):
+    """A script's arguments are read and good; it goes no further."""
+
+
+def check_script(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a script as far as its own parser."""
+    parse = argparse.ArgumentParser.parse_args
+
+    def stop(self: argparse.ArgumentParser, *given: Any) -> None:
+        parse(self, *given)
+        raise ParsedError
+
+    with monkeypatch.context() as changed:
+        changed.setattr(argparse.ArgumentParser, "parse_args", stop)
+        changed.setattr(sys, "argv", words)
+        changed.syspath_prepend(str((ROOT / words[0]).parent))
+        with pytest.raises(ParsedError):
+            runpy.run_path(str(ROOT / words[0]), run_name="__main__")
+
+
+def test_a_scripts_wrong_option_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        check_script(["benchmarks/picture.py", "IDRID", "--colour"], monkeypatch)
+    assert "--colour" in capsys.readouterr().err
 
 
 def check_overrides(args: Any, rest: list[str], command: str) -> None:
@@ -168,7 +185,10 @@ def figures(text: str) -> list[str]:
     return re.findall(r"(?<![\w.])[01]\.\d{3}\b", text)
 
 
-@pytest.mark.parametrize("path", [each for each in DOCS if "benchmarks/results/" in text_of(each)], ids=name)
+WITH_RESULTS = [each for each in [ROOT / "README.md", *DOCS] if "benchmarks/results/" in text_of(each)]
+
+
+@pytest.mark.parametrize("path", WITH_RESULTS, ids=name)
 def test_figures_stand_in_the_results_that_are_linked_beside_them(path: Path) -> None:
     """A table's row: all in one line of the file it links to. A paragraph: each somewhere in the files it links to."""
     rows = re.findall(r"^\|.*\|$", text_of(path), re.MULTILINE)

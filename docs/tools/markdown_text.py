@@ -50,6 +50,19 @@ def code_blocks(text: str, language: str) -> list[CodeBlock]:
     return found
 
 
+def shell_commands(text: str) -> list[str]:
+    """The lines of the shell blocks, one a command, their variables filled in."""
+    found, values = [], {}
+    for block in code_blocks(text, "bash"):
+        for line in re.sub(r"\\\n", " ", block.code).splitlines():
+            line = re.sub(r"\$(\w+)", lambda match: values.get(match[1], match[0]), line)
+            if assigned := re.fullmatch(r"(\w+)=(?:([\"'])(.*)\2|(\S*))", line):
+                values[assigned[1]] = assigned[3] or assigned[4] or ""
+            elif line.strip():
+                found.append(line)
+    return found
+
+
 def run_python(blocks: Sequence[CodeBlock], *, file: str, names: dict[str, Any] | None = None) -> dict[str, Any]:
     """Run blocks one after the other in one namespace, which is returned; errors show the document's own lines."""
     names = {} if names is None else names
