@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from itertools import count
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import torch
 from reporting import HERE
-from speed_timing import Options, Row, interleaved, peak_growth_mib
+from speed_timing import Options, Row, interleaved, peak_growth_mib, peak_mib
 
 from monai_cavga.clinical.localize import Localizer
 from monai_cavga.clinical.model import load_model
@@ -28,7 +29,10 @@ KINDS = {
 
 
 def localising(options: Options) -> list[Row]:
-    """(j) `localize` with the shipped model on made photographs; 1 would be the encoder's pass and nothing else."""
+    """(j) `localize` with the shipped model on made photographs; 1 would be the encoder's pass and nothing else.
+
+    Its memory is what this process holds more at work and all that the decoding process holds, which is there for it.
+    """
     encoder, image = ResNetEncoder(stages=3).eval(), torch.rand(1, 3, *NETWORK)
     rows = []
     with tempfile.TemporaryDirectory() as folder, Reader() as reader, torch.inference_mode():
@@ -45,15 +49,28 @@ def localising(options: Options) -> list[Row]:
                     raise RuntimeError(f"outcomes are {states}, expected {PHOTOGRAPHS} times ok")
                 shutil.rmtree(output)
 
-            peak = peak_growth_mib(run)
+            run()  # starts the decoding process, and loads what is loaded once
+            memory = {
+                "encoder, more at work, MiB": peak_growth_mib(lambda: encoder(image)),
+                "localize, more at work, MiB": peak_growth_mib(run),
+                "its decoding process, MiB": peak_mib(reader.process),
+            }
             calls = {"encoder": lambda: [encoder(image) for _ in range(PHOTOGRAPHS)], "localize": run}
             timing = interleaved(calls, options.rounds)
             numbers = {
                 "encoder, s an image": timing.median("encoder") / PHOTOGRAPHS,
                 "localize, s an image": timing.median("localize") / PHOTOGRAPHS,
                 "images/s": PHOTOGRAPHS / timing.median("localize"),
-                "more at work, MiB": peak,
+                **memory,
+                "memory: localize and decoding / encoder": times_as_much(memory),
             }
             case = f"{words}; {options.photograph[0]} x {options.photograph[1]}"
             rows.append(Row(case, numbers, timing.ratio("localize", "encoder")))
     return rows
+
+
+def times_as_much(memory: dict[str, float | None]) -> float | None:
+    """The sum of all but the first over the first; None where one is not known."""
+    first, *others = (math.nan if each is None else each for each in memory.values())
+    ratio = sum(others) / first if first else math.nan
+    return None if math.isnan(ratio) else ratio

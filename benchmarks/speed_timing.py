@@ -111,6 +111,14 @@ def peak_growth_mib(call: Callable[[], Any]) -> float | None:
     return (_kib(status, "VmHWM") - before) / 1024
 
 
+def peak_mib(process: int | None) -> float | None:
+    """MiB of resident memory that a process has held at most; None where the system cannot tell, or it runs no more."""
+    try:
+        return _kib(Path(f"/proc/{process}/status"), "VmHWM") / 1024
+    except (OSError, StopIteration):
+        return None
+
+
 def _kib(status: Path, name: str) -> int:
     line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from pathlib import Path
 from types import ModuleType
@@ -75,6 +76,14 @@ def test_peak_memory_is_seen(timing: ModuleType) -> None:
         pytest.skip("this system does not tell a process's peak memory")
     assert timing.peak_growth_mib(lambda: torch.ones(64 << 20, dtype=torch.uint8)) == pytest.approx(64, abs=8)
     assert timing.peak_growth_mib(lambda: None) < 8
+
+
+def test_peak_memory_of_a_process(timing: ModuleType) -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        found = timing.peak_mib(process.pid)
+        process.kill()
+    assert found is None or 0 < found < 64
+    assert timing.peak_mib(None) is None
 
 
 def test_peak_memory_may_be_unknown(timing: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +198,9 @@ def test_localize_figures(speed: ModuleType) -> None:
     assert [row.case.split(";")[0] for row in rows] == ["its json", "what is written by default"]
     for row in rows:
         assert row.numbers["images/s"] == pytest.approx(1 / row.numbers["localize, s an image"])
+        *_, ours, decoding, ratio = row.numbers.values()
+        assert ratio is None or decoding > 30  # the interpreter, NumPy and Pillow alone
+        assert ratio is None or ratio == pytest.approx((ours + decoding) / row.numbers["encoder, more at work, MiB"])
 
 
 def test_results_are_kept_by_figure(speed: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

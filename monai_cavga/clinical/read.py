@@ -91,6 +91,11 @@ class Reader:
                     stream.close()
             self._process = None
 
+    @property
+    def process(self) -> int | None:
+        """Id of the worker process while there is one, for who measures what it holds."""
+        return self._process.pid if self._process is not None else None
+
     def digest(self, path: Path) -> str:
         """SHA-256 of the file's bytes.
 
