@@ -106,7 +106,7 @@ class Localizer:
         height, width = source.pixels.shape[:2]
         if min(height, width) < LEAST_SIDE:
             return f"too small: {height} x {width} pixels, expected at least {LEAST_SIDE} a side"
-        if (source.pixels == source.pixels[:1, :1]).all():
+        if all((row == source.pixels[0, 0]).all() for row in source.pixels):  # as a rule the first says no
             return "blank: every pixel has the same colour"
         return problem(measure(source.pixels)) if self.model.fundus else ""
 
