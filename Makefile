@@ -50,6 +50,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/synthetic.py collect --protocol ped2
 	$(BIN)/python benchmarks/paper.py collect ablation --category screw
 	$(BIN)/python benchmarks/paper.py collect table3
+	$(BIN)/python benchmarks/paper.py collect table4
 	$(BIN)/python benchmarks/paper.py collect table7
 	$(BIN)/python benchmarks/baselines.py collect
 	$(BIN)/python benchmarks/speed.py
