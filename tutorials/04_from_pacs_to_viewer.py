@@ -13,7 +13,7 @@
 #
 # Photographs come out of an archive as DICOM, and what was found must go back as DICOM that any viewer shows: a
 # segmentation (SEG), a structured report (SR), a picture with the notice burnt in (secondary capture). Two commands
-# do it: `localize` for files and `pacs` for a whole archive. Needs `pip install 'monai_cavga[dicom,plots]'`.
+# do it: `localize` for files and `pacs` for a whole archive. Needs `pip install '.[dicom,plots]'` in the checkout.
 #
 # **Research use, not for diagnosis**: nothing made here may decide about a patient, and every object says so.
 #
