@@ -92,6 +92,8 @@ def one(args: argparse.Namespace, seed: int, labelled: float) -> None:
         "deployed_file": str(work / "model.safetensors"),
         **PROTOCOLS[protocol]["options"],
     }
+    if fixed := sorted(common.keys() & args.set.keys()):
+        sys.exit(f"--set {' '.join(fixed)}: the same in every step of {protocol}, expected a key of the training alone")
     training: dict[str, Any] = {"encoder_weights": args.weights, **args.set}
     if labelled:
         teacher = str(args.work / protocol / "k0" / f"seed{seed}" / "model.pt")

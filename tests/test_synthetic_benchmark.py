@@ -138,5 +138,7 @@ def test_a_finished_step_is_kept_or_refused(
     assert run() == []
     assert "synthetic_training.json does not say its settings: kept" in capsys.readouterr().out
     shutil.rmtree(tmp_path / "work")
+    with pytest.raises(SystemExit, match="--set image_size: the same in every step of screw"):
+        run("--set", "image_size=[64, 64]")
     with pytest.raises(SystemExit, match="--labelled is 4, but ped2 is not trained"):
         run("--protocol", "ped2", "--labelled", "4")

@@ -102,7 +102,7 @@ right choose an image, up and down move the threshold, space hides the map. Slid
 def _entry(output: Path, each: Mapping[str, Any], index: int) -> str:
     name = escape(Path(each["path"]).name)
     photo, layer = (_data(output / each["files"][kind]) for kind in ("page_photo", "page_map"))
-    ranked = "unknown" if each["percentile"] is None else f"{each['percentile']:.0f} %"
+    ranked = "unknown" if each["percentile"] is None else f"{each['percentile']:.0f}&nbsp;%"
     side = {"R": "right eye", "L": "left eye"}.get(each["laterality"], "not stated")
     return (
         f'<li data-name="{name}" data-path="{escape(each["path"])}" data-score="{each["score"]!r}" '
