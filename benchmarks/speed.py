@@ -126,6 +126,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = ["--only", *args.only] if args.only != list(FIGURES) else []
     words += ["--long"] if args.long else []
     words += ["--data", "DIR"] if args.data else []
+    words += ["--rounds", str(args.rounds)] if args.rounds != Options.rounds else []
+    words += ["--threads", str(args.threads)] if args.threads != 1 else []
     command = " ".join(["python benchmarks/speed.py", *words])
     print(run(args.only, Options(rounds=args.rounds, data=args.data, images=images), command=command))
 
