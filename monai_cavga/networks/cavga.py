@@ -328,8 +328,7 @@ class CAVGA(nn.Module):
         """
         if self.pyramid_classifier is None:
             raise ValueError("map 'class' needs a network with head='pyramid'")
-        logits: Tensor = self.pyramid_classifier(self.pyramid_classifier.latent(pyramid))
-        return logits[:, 1:] - logits[:, :1]
+        return self.pyramid_classifier.anomalous(self.pyramid_classifier.latent(pyramid))
 
 
 def check_image_size(height: int, width: int, *, stride: int) -> None:

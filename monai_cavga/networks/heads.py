@@ -133,18 +133,22 @@ class PyramidClassifier(nn.Module):
     def latent(self, pyramid: list[Tensor]) -> Tensor:
         """Features of the stages, each ``(B, C_s, h_s, w_s)``, to z ``(B, width, h_1, w_1)``, >= 0."""
         size = pyramid[0].shape[-2:]
-        total = pyramid[0].new_zeros(1)
+        total = self.project[0](pyramid[0])
         for k, project in enumerate(self.project):  # TorchScript cannot zip a list with modules
-            part = project(pyramid[k])
-            if part.shape[-2:] != size:
-                part = F.interpolate(part, size=size, mode="bilinear", align_corners=False)
-            total = total + part
-        return F.relu(total)
+            if k > 0:
+                total += F.interpolate(project(pyramid[k]), size=size, mode="bilinear", align_corners=False)
+        return F.relu(total, inplace=True)
 
     def forward(self, latent: Tensor) -> Tensor:
         """z ``(B, width, h, w)`` to logits at every position ``(B, 2, h, w)``: normal, anomalous."""
         logits: Tensor = self.conv(latent)
         return logits
+
+    def anomalous(self, latent: Tensor) -> Tensor:
+        """z to the logit of anomalous against normal at every position ``(B, 1, h, w)``: one convolution, not two."""
+        weight, bias = self.conv.weight, self.conv.bias
+        assert bias is not None  # for TorchScript and mypy
+        return F.conv2d(latent, weight[1:] - weight[:1], bias[1:] - bias[:1])
 
     def positional_weight(self) -> Tensor:
         """``(2, width)``: each class's weights."""

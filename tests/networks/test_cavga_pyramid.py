@@ -214,3 +214,12 @@ def test_frozen_norm_still_trains_and_changes_modes() -> None:
     net(image()).logits.sum().backward()
     assert net.encoder.layer1[0].bn1.weight.grad.abs().max() > 0
     assert not net.eval().training
+
+
+@torch.no_grad()
+def test_the_logit_in_one_convolution_is_the_difference_of_the_two() -> None:
+    net = build(stages=3).eval()
+    torch.nn.init.normal_(net.pyramid_classifier.conv.bias)
+    z = net.pyramid_classifier.latent(net.pyramid(image()))
+    logits = net.pyramid_classifier(z)
+    torch.testing.assert_close(net.pyramid_classifier.anomalous(z), logits[:, 1:] - logits[:, :1])
