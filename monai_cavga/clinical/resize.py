@@ -31,7 +31,7 @@ def quick(transform: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
     def apply(item: dict[str, Any]) -> dict[str, Any]:
         done = transform(item)
-        pixels = resize(item[key].as_tensor(), done[key].shape[1:])
+        pixels = resize(item[key].as_tensor().float(), done[key].shape[1:])  # as MONAI does
         return {**done, key: convert_to_dst_type(pixels, done[key])[0]}
 
     return apply
@@ -40,6 +40,7 @@ def quick(transform: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
 def _smooths(transform: Any) -> bool:
     return (
         isinstance(transform, Resized)
+        and not transform.lazy
         and (transform.mode, transform.anti_aliasing, transform.anti_aliasing_sigma)
         == (("bilinear",), (True,), (None,))
         and not any(transform.align_corners)

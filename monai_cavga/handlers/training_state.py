@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StateFileError", "TrainingStateHandler"]
 
-_VERSION = 1
+_VERSION = 2  # 1: networks were not channels_last, and an optimiser may take its moments in the wrong order
 
 
 def to_bytes(state: dict[str, Any]) -> bytes:

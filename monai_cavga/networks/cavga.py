@@ -184,7 +184,7 @@ class CAVGA(nn.Module):
                     module.eval()
         return self
 
-    def pyramid(self, image: Tensor, all_stages: bool = False) -> list[Tensor]:
+    def pyramid(self, image: Tensor, all_stages: bool = False) -> list[Tensor]:  # TorchScript: no keyword-only
         """Features of all stages (stride 4 and more) if asked or for a pyramid head, else of the last one alone."""
         if not torch.jit.is_scripting():
             self._check_image(image)

@@ -1,7 +1,7 @@
 """Encoders of CAVGA: image in, one feature map out, the target of Grad-CAM.
 
 Encoders, decoders and discriminator keep weights and activations in the order of ``torch.channels_last``, the faster
-one on CPUs (`benchmarks/results/did_not_help.md`) and with AMP; shapes and values are the same in either.
+one on CPUs (`benchmarks/results/did_not_help.md`); shapes are the same in either, values to rounding.
 """
 
 from __future__ import annotations

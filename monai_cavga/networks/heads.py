@@ -136,8 +136,8 @@ class PyramidClassifier(nn.Module):
         total = self.project[0](pyramid[0])
         for k, project in enumerate(self.project):  # TorchScript cannot zip a list with modules
             if k > 0:
-                total += F.interpolate(project(pyramid[k]), size=size, mode="bilinear", align_corners=False)
-        return F.relu(total, inplace=True)
+                total = total + F.interpolate(project(pyramid[k]), size=size, mode="bilinear", align_corners=False)
+        return F.relu(total)
 
     def forward(self, latent: Tensor) -> Tensor:
         """z ``(B, width, h, w)`` to logits at every position ``(B, 2, h, w)``: normal, anomalous."""

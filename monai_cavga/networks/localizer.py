@@ -67,7 +67,7 @@ class CAVGALocalizer(nn.Module):
         """As `CAVGA.anomaly_maps`, for inferers to take either; in [0, 1] but ``latent_distance`` and ``kl``."""
         fused = "fused" in names
         needs_distance = "latent_distance" in names or (fused and self.uses_distance)
-        pyramid = self.network.pyramid(image, needs_distance)
+        pyramid = self.network.pyramid(image, all_stages=needs_distance)
         logit, distance = image, image
         if needs_distance:
             distance = self.distance(pyramid)

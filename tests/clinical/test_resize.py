@@ -30,6 +30,14 @@ def test_the_same_pixels(size):
     assert expected.std() > 0.01
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.uint8])
+def test_other_types_become_float32_as_by_monai(dtype):
+    given = {"image": (item((120, 176))["image"] * 200).to(dtype)}
+    expected, found = monais()(given)["image"], quick(monais())(given)["image"]
+    assert found.dtype == expected.dtype == torch.float32
+    assert (found - expected).abs().max() < 1e-3
+
+
 @pytest.mark.parametrize("size", [(120, 176), (40, 300)])
 def test_the_way_back_is_kept(size):
     back = []
@@ -49,6 +57,7 @@ def test_the_way_back_is_kept(size):
         {"mode": "area"},
         {"anti_aliasing_sigma": 2.0},
         {"align_corners": True},
+        {"lazy": True},
         {"size_mode": "longest", "spatial_size": 64},
     ],
 )
