@@ -9,6 +9,7 @@ for each seed: it is the teacher and the beginning of the others. ``collect`` ma
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shlex
 import shutil
@@ -95,9 +96,9 @@ def one(args: argparse.Namespace, seed: int, labelled: float) -> None:
     if fixed := sorted(common.keys() & args.set.keys()):
         sys.exit(f"--set {' '.join(fixed)}: the same in every step of {protocol}, expected a key of the training alone")
     training: dict[str, Any] = {"encoder_weights": args.weights, **args.set}
-    if labelled:
-        teacher = str(args.work / protocol / "k0" / f"seed{seed}" / "model.pt")
-        training |= {"teacher_file": teacher, "initial_file": teacher, **weak_overrides(protocol)}
+    teacher = args.work / protocol / "k0" / f"seed{seed}" / "model.pt" if labelled else None
+    if teacher:
+        training |= {"teacher_file": str(teacher), "initial_file": str(teacher), **weak_overrides(protocol)}
     bundle, own = PROTOCOLS[protocol]["bundle"], {step: PROTOCOLS[protocol].get(step, {}) for step in STEPS}
     steps = {
         "synthetic_training": training,
@@ -109,14 +110,21 @@ def one(args: argparse.Namespace, seed: int, labelled: float) -> None:
         options, done = common | steps[step], work / f"{step}.json"
         if done.is_file():
             check_step(done, options, changed=bool(args.set))
+            if teacher and step == "synthetic_training":
+                check_teacher(done, teacher)
         elif step in args.steps:
             for later in needed[number + 1 :]:
                 (work / f"{later}.json").unlink(missing_ok=True)  # of the model before
             print(f"{protocol} {name} seed {seed}: {step} in {shown(work)}", flush=True)
+            of = {}
+            if teacher and step == "synthetic_training":
+                if not teacher.is_file():
+                    sys.exit(f"no teacher {shown(teacher)}, expected the model without labels: remove its folder")
+                of["teacher"] = _sha256(teacher)
             start = time.monotonic()
             run_bundle(bundle, step, **options)
             seconds = round(time.monotonic() - start)
-            write_json(done, {"seconds": seconds, **machine(), "overrides": without_paths(options)})
+            write_json(done, {"seconds": seconds, **machine(), "overrides": without_paths(options), **of})
     if all((work / f"{step}.json").is_file() for step in needed):
         write_result(args, seed, labelled, work=work, overrides=training)
 
@@ -135,13 +143,34 @@ def check_step(done: Path, options: Mapping[str, Any], *, changed: bool) -> None
         changed: whether some of them are from the command line.
     """
     finished = json.loads(done.read_text(encoding="utf-8")).get("overrides")
-    remedy = "remove the file to run it again, or give another --work"
+    # a training would go on from its state, which lies beside the file
+    training = done.stem == "synthetic_training"
+    remedy = f"remove {'its folder' if training else 'the file'} to run it again, or give another --work"
     if finished is None:  # by a version that did not write them
         if changed:
             sys.exit(f"{shown(done)} does not say its settings, which --set is to be compared with: {remedy}")
         print(f"{shown(done)} does not say its settings: kept", flush=True)
     elif problem := differences(finished, without_paths(options)):
         sys.exit(f"{shown(done)} was run with {problem}: {remedy}")
+
+
+def check_teacher(done: Path, teacher: Path) -> None:
+    """End the program with one line if a finished training with labels had another teacher than the present one.
+
+    Args:
+        done: the training's file.
+        teacher: the model without labels of the same seed.
+    """
+    noted = json.loads(done.read_text(encoding="utf-8")).get("teacher")
+    if noted is None:  # by a version that did not write it
+        print(f"{shown(done)} does not say its teacher: kept", flush=True)
+    elif not teacher.is_file():
+        print(f"{shown(teacher)} is not there to be compared with {shown(done)}: kept", flush=True)
+    elif (present := _sha256(teacher)) != noted:
+        sys.exit(
+            f"{shown(done)} had a teacher of SHA-256 {noted[:12]}, {shown(teacher)} is {present[:12]}: remove its "
+            "folder to run it again, or give another --work"
+        )
 
 
 def without_paths(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,6 +208,12 @@ def write_result(
 
 def run(args: argparse.Namespace) -> None:
     """Everything asked for, the model without labels first."""
+    fixed = sorted({"teacher_file", "initial_file", *weak_overrides(args.protocol)} & args.set.keys())
+    if fixed and any(args.labelled):
+        sys.exit(
+            f"--set {' '.join(fixed)}: a training with labels has its own of {args.protocol}, expected another key or "
+            "no --labelled"
+        )
     for seed in args.seeds:
         for labelled in sorted({0.0, *args.labelled}) if any(args.labelled) else [0.0]:
             one(args, seed, int(labelled) if labelled == int(labelled) else labelled)
@@ -210,6 +245,10 @@ def _steps(protocol: str) -> tuple[str, ...]:
     """What a protocol needs; one without training has the features of the initial weights."""
     steps: tuple[str, ...] = PROTOCOLS[protocol].get("steps", STEPS)
     return steps
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -89,6 +90,8 @@ def run(synthetic: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     def step(bundle: str, run_id: str, **options: Any) -> None:
         ran.append(run_id)
+        if run_id == "synthetic_training":
+            Path(options["model_file"]).write_text(f"a model of {options.get('epochs')} epochs")
         if run_id == "calibrating":
             Path(options["calibration_file"]).with_suffix(".json").write_text("{}")
         if run_id == "synthetic_evaluating":
@@ -122,7 +125,7 @@ def test_a_finished_step_is_kept_or_refused(
         ([], r"epochs 3 \(expected: the default\)"),
         (["--set", "epochs=4"], r"epochs 3 \(expected: 4\)"),
     ):
-        with pytest.raises(SystemExit, match=rf"synthetic_training.json was run with {problem}: remove the file"):
+        with pytest.raises(SystemExit, match=rf"synthetic_training.json was run with {problem}: remove its folder"):
             run(*words)
 
     done = tmp_path / "work" / "screw" / "k0" / "seed0" / "synthetic_training.json"
@@ -142,3 +145,53 @@ def test_a_finished_step_is_kept_or_refused(
         run("--set", "image_size=[64, 64]")
     with pytest.raises(SystemExit, match="--labelled is 4, but ped2 is not trained"):
         run("--protocol", "ped2", "--labelled", "4")
+
+
+def test_students_of_another_teacher_are_refused(
+    synthetic: ModuleType, run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--labelled", "4"]
+    assert run(*words) == 2 * list(synthetic.STEPS)
+    assert run(*words) == []
+    work = tmp_path / "work" / "screw"
+    teacher, done = work / "k0" / "seed0" / "model.pt", work / "k4" / "seed0" / "synthetic_training.json"
+    assert json.loads(done.read_text())["teacher"] == hashlib.sha256(teacher.read_bytes()).hexdigest()
+    assert "teacher" not in json.loads((work / "k0" / "seed0" / done.name).read_text())
+    teacher.write_text("trained again")
+    with pytest.raises(SystemExit, match=r"had a teacher of SHA-256 \w{12}, .*k0.* is \w{12}: remove its"):
+        run(*words)
+    teacher.unlink()
+    capsys.readouterr()
+    assert run(*words) == []
+    assert "is not there to be compared with" in capsys.readouterr().out
+    note = json.loads(done.read_text())
+    del note["teacher"]
+    done.write_text(json.dumps(note))  # as versions before this check wrote it
+    assert run(*words) == []
+    assert "synthetic_training.json does not say its teacher: kept" in capsys.readouterr().out
+    shutil.rmtree(done.parent)
+    with pytest.raises(
+        SystemExit, match=r"no teacher .*model.pt, expected the model without labels: remove its folder"
+    ):
+        run(*words)
+    teacher.write_text("trained again")
+    assert run(*words) == list(synthetic.STEPS)
+
+
+@pytest.mark.parametrize("setting", ["epochs=3", 'supervision="none"', 'teacher_file="a.pt"'])
+def test_settings_of_labels_are_their_own(run: Any, setting: str) -> None:
+    key = setting.split("=")[0]
+    with pytest.raises(SystemExit, match=f"--set {key}: a training with labels has its own of screw"):
+        run("--labelled", "0", "4", "--set", setting)
+
+
+def test_a_calibration_is_run_again_without_its_file(synthetic: ModuleType, run: Any, tmp_path: Path) -> None:
+    run()
+    done = tmp_path / "work" / "screw" / "k0" / "seed0" / "calibrating.json"
+    note = json.loads(done.read_text())
+    note["overrides"]["category"] = "pill"
+    done.write_text(json.dumps(note))
+    with pytest.raises(SystemExit, match=r"calibrating.json was run with category pill .*: remove the file to run it"):
+        run()
+    done.unlink()
+    assert run() == list(synthetic.STEPS[1:])
