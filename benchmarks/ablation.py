@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from cells import is_finished, read_cells
+from cells import WEIGHTS_FILE, is_finished, read_cells
 from parallel import run_cells
 from reporting import notes, places, shown, spread, write_json
-from running import evaluate, record, train, weights_words
+from running import evaluate, record, train, weights_file, weights_words
 
 from monai_cavga.handlers.files import write_atomic
 
@@ -145,15 +145,20 @@ def cell_path(args: argparse.Namespace, column: str, seed: int) -> Path:
 def wanted(args: argparse.Namespace, result: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a finished cell must have."""
     expected = cell_overrides(args, result["column"], result["seed"])
-    return expected | ({"encoder_weights": weights_words(args.weights)} if "weights" in args else {})
+    if "weights" in args:
+        expected |= {"encoder_weights": weights_words(args.weights), **weights_file(args.weights)}
+    return expected
 
 
 def collect(args: argparse.Namespace) -> None:
     """Write the category's table from its result files."""
     results = read_cells(args.output, f"ablation_{_tag(args)}_c*_seed*.json", partial(wanted, args), table="ablation")
-    weights = sorted({result["encoder_weights"] for result in results})
-    if len(weights) > 1:
-        sys.exit(f"encoders of {_tag(args)} start from {' and '.join(weights)}, expected one: remove the others' cells")
+    for key in ("encoder_weights", WEIGHTS_FILE):
+        weights = sorted({result[key] for result in results if key in result})
+        if len(weights) > 1:
+            sys.exit(
+                f"encoders of {_tag(args)} start from {' and '.join(weights)}, expected one: remove the others' cells"
+            )
     path: Path = args.output / f"ablation_{_tag(args)}.md"
     write_atomic(path, table(results, args).encode())
     print(f"wrote {shown(path)} from {len(results)} cells")

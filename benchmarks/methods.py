@@ -14,7 +14,7 @@ import safetensors.torch as safetensors
 import saliency
 import torch
 from measuring import Detector, Found, Parts
-from running import train, train_once, weights_words
+from running import train, train_once, weights_file, weights_words
 from torch import Tensor, nn
 
 from monai_cavga.handlers.files import write_atomic
@@ -137,7 +137,7 @@ def cell_settings(method: str, args: argparse.Namespace) -> dict[str, Any]:
     settings: dict[str, Any] = {"settings": list(METHODS[method].settings)}
     if "weights" in args:
         weights = first_weights(METHODS[method].training, asked=args.weights)
-        settings["encoder_weights"] = weights_words(weights)
+        settings |= {"encoder_weights": weights_words(weights), **weights_file(weights)}
     return settings
 
 

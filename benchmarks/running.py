@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cells import WEIGHTS_FILE
 from reporting import HERE, machine
 
 from monai_cavga.bundle import BundleDirectoryWorkflow
@@ -66,16 +68,15 @@ def train_once(training: Callable[[], None], *, work: Path, overrides: Mapping[s
         overrides: what defines the model.
 
     Raises:
-        ValueError: if ``work`` holds a finished training with other overrides, whatever its file of weights.
+        ValueError: if ``work`` holds a finished training with other overrides, its file of weights among them.
     """
     work.mkdir(parents=True, exist_ok=True)
     done = work / "done.json"
     if done.is_file():  # evaluated again, not trained again
-        finished = _defining(json.loads(done.read_text()))
-        if finished != _defining(overrides):
+        finished, expected = _compared(json.loads(done.read_text()), overrides)
+        if finished != expected:
             raise ValueError(
-                f"{work} holds a model of {finished}, expected {_defining(overrides)}: "
-                "remove the folder or give another --work"
+                f"{work} holds a model of {finished}, expected {expected}: remove the folder or give another --work"
             )
         return
     begun = work / "begun.json"
@@ -85,19 +86,23 @@ def train_once(training: Callable[[], None], *, work: Path, overrides: Mapping[s
     wall = json.loads(clock.read_text()) if clock.is_file() else {"seconds": 0.0}
     wall["starts"] = wall.get("starts", 0) + 1
     write_atomic(clock, json.dumps(wall).encode())
+    file = weights_file(overrides.get("encoder_weights", "none"))
     start = time.monotonic()
     try:
         training()
     finally:
         wall["seconds"] += time.monotonic() - start
         write_atomic(clock, json.dumps(wall).encode())
-    write_atomic(done, json.dumps(dict(overrides)).encode())
+    write_atomic(done, json.dumps({**overrides, **file}).encode())
 
 
 def is_trained(work: Path, overrides: Mapping[str, Any]) -> bool:
-    """Whether ``work`` holds the finished model of these overrides, whatever its file of weights."""
+    """Whether ``work`` holds the finished model of these overrides and, where it says that, this file of weights."""
     done = work / "done.json"
-    return done.is_file() and _defining(json.loads(done.read_text())) == _defining(overrides)
+    if not done.is_file():
+        return False
+    finished, expected = _compared(json.loads(done.read_text()), overrides)
+    return finished == expected
 
 
 def evaluate(
@@ -135,9 +140,11 @@ def record(*, work: Path, overrides: Mapping[str, Any], report: Mapping[str, Any
         report: of `evaluate`.
     """
     wall = json.loads((work / "wall.json").read_text())
+    done = json.loads((work / "done.json").read_text())
     return {
         "overrides": _defining(overrides),
         "encoder_weights": weights_words(overrides["encoder_weights"]),
+        **{key: done[key] for key in (WEIGHTS_FILE,) if key in done},
         "training_seconds": round(wall["seconds"]),
         "training_starts": wall.get("starts", 1),
         "training": json.loads((work / "begun.json").read_text()),
@@ -147,8 +154,14 @@ def record(*, work: Path, overrides: Mapping[str, Any], report: Mapping[str, Any
 
 
 def weights_words(weights: str) -> str:
-    """The encoder's first weights without a path of this machine."""
+    """The encoder's first weights without a path of this machine; `weights_file` tells files apart."""
     return "none" if weights == "none" else IMAGENET
+
+
+def weights_file(weights: str) -> dict[str, str]:
+    """The first 12 digits of the SHA-256 of a file of weights, by their key; nothing where none is named."""
+    path = Path(weights)
+    return {WEIGHTS_FILE: hashlib.sha256(path.read_bytes()).hexdigest()[:12]} if path.is_file() else {}
 
 
 def ped2_data(section: str) -> dict[str, str]:
@@ -164,4 +177,13 @@ def ped2_data(section: str) -> dict[str, str]:
 
 def _defining(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Overrides without a path of this machine."""
-    return {key: value for key, value in overrides.items() if key != "encoder_weights"}
+    return {key: value for key, value in overrides.items() if key not in ("encoder_weights", WEIGHTS_FILE)}
+
+
+def _compared(finished: Mapping[str, Any], overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What defines a finished model and the one asked for; their files of weights where both are known."""
+    one, two = _defining(finished), _defining(overrides)
+    file = weights_file(overrides.get("encoder_weights", "none"))
+    if WEIGHTS_FILE in finished and file:
+        one, two = one | {WEIGHTS_FILE: finished[WEIGHTS_FILE]}, two | file
+    return one, two

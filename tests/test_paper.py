@@ -121,3 +121,8 @@ def test_refusals(paper: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "ablation_leather_c1_seed1.json").write_text(json.dumps(other))
     with pytest.raises(SystemExit, match="start from ResNet-18 and none, expected one"):
         paper.main(words)
+    for seed, digits in enumerate(("a" * 12, "b" * 12)):
+        result = json.loads(cell(tmp_path, "c1", seed, 0.5).read_text()) | {"encoder_weights_sha256": digits}
+        (tmp_path / f"ablation_leather_c1_seed{seed}.json").write_text(json.dumps(result))
+    with pytest.raises(SystemExit, match=r"start from a{12} and b{12}, expected one"):
+        paper.main(words)
