@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -133,15 +130,3 @@ def test_width_of_a_small_dcgan() -> None:
 def test_other_numbers_of_stages(encoder: type[nn.Module], stages: int) -> None:
     with pytest.raises(ValueError, match=rf"stages is {stages}, expected 2, 3 or 4 \(stride 8, 16 or 32\)"):
         encoder(stages=stages)
-
-
-@pytest.mark.parametrize("build", [lambda: ResNetEncoder(stages=3), lambda: DCGANEncoder(stages=3)])
-def test_features_are_channels_last_and_no_order_in_memory_changes_them(build: Callable[[], nn.Module]) -> None:
-    torch.manual_seed(0)
-    encoder = build().eval()
-    plain = copy.deepcopy(encoder).to(memory_format=torch.contiguous_format)
-    image = torch.rand(2, 3, 32, 48)
-    features = encoder(image)
-    assert features.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(features, plain(image))
-    torch.testing.assert_close(features, encoder(image.contiguous(memory_format=torch.channels_last)), rtol=0, atol=0)
