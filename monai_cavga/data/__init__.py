@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from monai_cavga.data.check import DataReport, check_data
 from monai_cavga.data.errors import ImageReadError
 from monai_cavga.data.folder import folder_items
-from monai_cavga.data.idrid import idrid_items
+from monai_cavga.data.idrid import idrid_items, is_plain_folder
 from monai_cavga.data.lag import lag_items
 from monai_cavga.data.layout import DatasetNotFoundError, Item, missing_data_message
 from monai_cavga.data.mstc import mstc_items
@@ -47,6 +47,7 @@ __all__ = [
     "folder_items",
     "idrid_items",
     "image_size",
+    "is_plain_folder",
     "join_mask_files",
     "lag_items",
     "missing_data_message",

@@ -24,10 +24,11 @@ from monai_cavga.data.layout import (
     missing_data_message,
     natural_key,
 )
+from monai_cavga.data.normals import plain_normals
 from monai_cavga.data.one_class import OneClassName
 from monai_cavga.data.read import image_size, split_mask_files
 
-Kind = Literal[DatasetName, OneClassName, "unknown"]
+Kind = Literal[DatasetName, OneClassName, "plain", "unknown"]
 Reader = Callable[[], Sequence[Item]]
 _EVERY = 5  # frame of a film clip that is looked at; clips are decoded from one to the next all the same
 _SHOWN = 20  # problems of one report that are printed
@@ -77,6 +78,7 @@ _TITLES: dict[Kind, str] = {
     "fashion_mnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
     "folder": "images in folders of classes",
+    "plain": "plain folder of images, no data set's layout",
     "unknown": "no data set that this software knows",
 }
 
@@ -124,7 +126,7 @@ def _kind(root: Path) -> Kind:
     if ped2.is_ped2(root):
         return "ped2"
     try:
-        return one_class.one_class_kind(root) or "unknown"
+        return one_class.one_class_kind(root) or ("plain" if idrid.is_plain_folder(root) else "unknown")
     except ImageReadError:  # a damaged archive, which its description names
         return "folder"
 
@@ -142,6 +144,9 @@ def _sections(root: Path, kind: Kind) -> dict[str, Reader]:
     if kind in get_args(OneClassName):
         listed = partial(one_class.one_class_items, root, dataset=cast(OneClassName, kind), normal_class=0)
         return {f"{section}, normal class 0": partial(listed, section) for section in SECTIONS}
+    if kind == "plain":
+        listed = partial(plain_normals, root, labelled=0, validation_fraction=0.2, seed=0)
+        return {f"{section}, all taken as normal": partial(listed, section) for section in SECTIONS[:2]}
     readers: dict[str, Callable[..., Sequence[Item]]] = {
         "lag": lag.lag_items,
         "idrid": idrid.idrid_items,
@@ -161,6 +166,8 @@ def _readers(root: Path, kind: Kind) -> list[Reader]:
     if kind in get_args(OneClassName):
         listed = partial(one_class.subset_items, root, dataset=cast(OneClassName, kind))
         return [partial(listed, subset) for subset in get_args(one_class.Subset)]
+    if kind == "plain":
+        return [partial(plain_normals, root, "training", labelled=0, validation_fraction=0.0, seed=0)]
     subsets: tuple[Literal["training", "test"], ...] = ("training", "test")
     if kind == "ped2":
         return [partial(ped2.frame_items, root, subset) for subset in subsets]
@@ -247,6 +254,14 @@ def _describe_ped2(report: DataReport, root: Path) -> None:
     report.notes.append("labels are by frame, there are no pixel labels")
 
 
+def _describe_plain(report: DataReport, root: Path) -> None:
+    report.counts["images; sub-folders are not read"] = len(images_in(root))
+    report.notes.append(
+        "bundles/idrid runs calibrate and synthetic_training on it, if all are normal photographs of the retina; every "
+        "bundle runs inference on it; to evaluate, arrange images in a data set's layout"
+    )
+
+
 def _clips(root: Path, subset: mstc.Subset) -> list[mstc.Clip]:
     try:
         return mstc.list_clips(root, subset)
@@ -278,6 +293,7 @@ _DESCRIBE: dict[Kind, Callable[[DataReport, Path], None]] = {
     "mvtad": _describe_mvtad,
     "ped2": _describe_ped2,
     "mstc": _describe_mstc,
+    "plain": _describe_plain,
 }
 
 

@@ -24,7 +24,7 @@ from monai_cavga.data.layout import (
     split_training,
 )
 from monai_cavga.data.normals import plain_normals
-from monai_cavga.data.read import join_mask_files
+from monai_cavga.data.read import SUFFIXES, join_mask_files
 
 Subset = Literal["training", "test"]
 
@@ -36,7 +36,7 @@ GRADES: dict[Subset, Path] = {
     "training": Path("B. Disease Grading", "2. Groundtruths", "a. IDRiD_Disease Grading_Training Labels.csv"),
     "test": Path("B. Disease Grading", "2. Groundtruths", "b. IDRiD_Disease Grading_Testing Labels.csv"),
 }
-PARTS = (SEGMENTATION_IMAGES.parts[0], GRADING_IMAGES.parts[0])
+PARTS = (SEGMENTATION_IMAGES.parts[0], GRADING_IMAGES.parts[0], "C. Localization")
 LESIONS = {"MA": "1. Microaneurysms", "HE": "2. Haemorrhages", "EX": "3. Hard Exudates", "SE": "4. Soft Exudates"}
 LABELLED_FROM_GRADE = 2
 
@@ -63,7 +63,8 @@ def idrid_items(
     - test: the grade-0 images of part B's test set (34), part A's test images with their lesion masks (27), and the
       images of grade 1 and above of part B's test set (69) without pixel labels. No photograph stands there twice.
 
-    A folder with photographs in it and neither part of IDRiD is one of normals: training and validation, no test.
+    A folder with photographs in it that is no IDRiD, nor inside one or around one, is one of normals: training and
+    validation, no test. Asked for its training section, it is named in a printed line.
 
     Args:
         dataset_dir: the folder that holds ``A. Segmentation`` and ``B. Disease Grading``, or one of normal photographs.
@@ -78,13 +79,20 @@ def idrid_items(
         Items in natural order within each group, normal ones first, named such as ``B_training_IDRiD_001``.
 
     Raises:
-        DatasetNotFoundError: if a folder or label file that the section needs is not there.
+        DatasetNotFoundError: if a folder or label file that the section needs is not there; it names the sub-folder
+            that holds IDRiD, or photographs, where there is one.
         ValueError: if a folder is empty, labels and images do not match, or an option cannot be honoured.
     """
     check_options(section, validation_fraction=validation_fraction, labelled=labelled)
     root = Path(dataset_dir)
-    if (section != "test" or not test_required) and _is_plain(root):
-        return plain_normals(root, section, labelled=labelled, validation_fraction=validation_fraction, seed=seed)
+    if section != "test" or not test_required:
+        if is_plain_folder(root):
+            items = plain_normals(root, section, labelled=labelled, validation_fraction=validation_fraction, seed=seed)
+            if section == "training":  # which every run reads once
+                count = len(images_in(root))
+                print(f"{root} is a plain folder: {count} photographs taken as normal, sub-folders not read")
+            return items
+        _refuse_what_lies_deeper(root)
     repeated = photographs_of_segmentation_test(root)
     if section == "test":
         graded = _graded(root, "test")
@@ -171,10 +179,44 @@ def photographs_of_segmentation_test(dataset_dir: Path) -> set[tuple[str, str]]:
     }
 
 
-def _is_plain(root: Path) -> bool:
-    """Whether it holds images and is neither IDRiD nor inside it, where anomalous ones would pass for normal."""
-    inside = set(PARTS) & set(root.resolve().parts)
-    return not inside and not any((root / part).is_dir() for part in PARTS) and bool(images_in(root))
+def is_plain_folder(dataset_dir: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds images and is no IDRiD, nor inside one, where anomalous ones would pass for normal, nor
+    the parent of one, whose stray images are no data set."""
+    root = Path(dataset_dir)
+    return _has_images(root) and not _has_parts(root) and not _inside(root) and not any(map(_has_parts, _folders(root)))
+
+
+def _refuse_what_lies_deeper(root: Path) -> None:
+    """One folder too high: around IDRiD, or around photographs."""
+    if _has_parts(root) or _inside(root):
+        return
+    for folder in _folders(root):
+        if _has_parts(folder):
+            raise DatasetNotFoundError(f"no IDRiD in {str(root)!r}, but in {str(folder)!r}: pass that folder")
+    for folder in _folders(root):
+        if _has_images(folder):
+            raise DatasetNotFoundError(
+                f"{missing_data_message('idrid', root)}; or a plain folder that itself holds normal photographs: "
+                f"sub-folders such as {folder.name!r} are not read"
+            )
+
+
+def _inside(root: Path) -> bool:
+    return bool(set(PARTS) & set(root.resolve().parts))
+
+
+def _has_parts(folder: Path) -> bool:
+    return any((folder / part).is_dir() for part in PARTS)
+
+
+def _has_images(folder: Path) -> bool:
+    return folder.is_dir() and any(
+        path.suffix.lower() in SUFFIXES and not path.name.startswith(".") for path in folder.iterdir()
+    )
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
 
 
 def _graded(root: Path, subset: Subset) -> list[tuple[Path, int]]:

@@ -90,6 +90,31 @@ def test_idrid(idrid_dir: Path) -> None:
     assert any("ieee-dataport" in problem for problem in report.problems)
 
 
+def test_a_plain_folder(tmp_path: Path) -> None:
+    """hand: a fifth of six is 1."""
+    own = tmp_path / "own"
+    (own / "other").mkdir(parents=True)
+    for name in ("a.png", "b.jpg", "c.png", "d.png", "e.bmp", "f.tif", "other/g.png"):
+        Image.new("RGB", (12, 8)).save(own / name)
+    report = check_data(own, progress=False)
+    assert (report.kind, report.problems) == ("plain", [])
+    assert list(report.sections.values()) == [f"{n} normal, 0 anomalous (0 with masks)" for n in (5, 1)]
+    text = report.text()
+    assert "own: plain folder of images" in text
+    assert "  6  images" in text
+    assert "bundles/idrid runs calibrate and synthetic_training on it" in text
+    (own / "f.tif").write_bytes(b"no image")
+    (own / "b.png").write_bytes(b"")
+    (problem,) = check_data(own, progress=False).problems
+    assert "b.png and b.jpg share a stem" in problem or "b.jpg and b.png share a stem" in problem
+    (own / "b.png").unlink()
+    (problem,) = check_data(own, progress=False).problems
+    assert "f.tif: got UnidentifiedImageError" in problem
+    for name in ("b.jpg", "c.png", "d.png", "e.bmp", "f.tif"):
+        (own / name).unlink()
+    assert "of 1 normal images leaves none for validation" in check_data(own, progress=False).text()
+
+
 def test_mvtad(mvtad_dir: Path) -> None:
     report = check_data(mvtad_dir, progress=False)
     assert report.ok

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from monai_cavga.data import DatasetNotFoundError, idrid_items, split_mask_files
+from monai_cavga.data import DatasetNotFoundError, idrid_items, is_plain_folder, split_mask_files
 from monai_cavga.data.idrid import GRADES, PAIRS, photographs_of_segmentation_test, segmentation_items
 
 TRAINING_LABELS = GRADES["training"]
@@ -67,7 +67,7 @@ def test_missing_part(idrid_dir: Path, missing: str) -> None:
     assert len(idrid_items(idrid_dir, "test")) == 6  # which needs only what is there
 
 
-def test_a_plain_folder_is_one_of_normals(idrid_dir: Path, tmp_path: Path) -> None:
+def test_a_plain_folder_is_one_of_normals(idrid_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """hand: two fifths of five are held out; a picture in a sub-folder is none of them."""
     own = tmp_path / "own"
     (own / "other").mkdir(parents=True)
@@ -80,6 +80,8 @@ def test_a_plain_folder_is_one_of_normals(idrid_dir: Path, tmp_path: Path) -> No
     assert set(names(training + validation, 0)) == {f"normal_{stem}" for stem in ("a", "b", "p2", "p10", "c")}
     assert all(Path(item["image"]).is_file() for item in training + validation)
     assert idrid_items(own, "test", test_required=False) == []
+    said = f"{own} is a plain folder: 5 photographs taken as normal, sub-folders not read\n"
+    assert capsys.readouterr().out == said  # once for all sections
     with pytest.raises(DatasetNotFoundError, match="no IDRiD in"):
         idrid_items(own, "test")
     with pytest.raises(ValueError, match=r"labelled is 2, and .* is a plain folder, .* expected 0: arrange anomalous"):
@@ -91,11 +93,36 @@ def test_a_plain_folder_is_one_of_normals(idrid_dir: Path, tmp_path: Path) -> No
     assert len(idrid_items(idrid_dir, "test", test_required=False)) == 6
 
 
-def test_a_folder_inside_idrid_is_no_folder_of_normals(idrid_dir: Path) -> None:
-    inside = idrid_dir / "B. Disease Grading" / "1. Original Images" / "a. Training Set"
+@pytest.mark.parametrize("part", ["A. Segmentation", "B. Disease Grading", "C. Localization"])
+def test_a_folder_inside_idrid_is_no_folder_of_normals(tmp_path: Path, part: str) -> None:
+    inside = tmp_path / part / "1. Original Images" / "a. Training Set"
+    inside.mkdir(parents=True)
+    Image.new("RGB", (12, 8)).save(inside / "IDRiD_001.jpg")
+    assert not is_plain_folder(inside)
     for options in ({"section": "training"}, {"section": "test", "test_required": False}):
         with pytest.raises(DatasetNotFoundError, match="no IDRiD in"):
             idrid_items(inside, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("part", ["A. Segmentation", "B. Disease Grading", "C. Localization"])
+@pytest.mark.parametrize("stray", [True, False])
+def test_the_parent_of_idrid_is_refused(tmp_path: Path, part: str, stray: bool) -> None:
+    (tmp_path / "data" / "IDRiD" / part).mkdir(parents=True)
+    if stray:
+        Image.new("RGB", (12, 8)).save(tmp_path / "data" / "screenshot.png")
+    assert not is_plain_folder(tmp_path / "data")
+    with pytest.raises(DatasetNotFoundError, match=r"no IDRiD in '.*data', but in '.*IDRiD': pass that folder"):
+        idrid_items(tmp_path / "data", "training")
+
+
+def test_photographs_in_sub_folders_only(tmp_path: Path) -> None:
+    (tmp_path / "clinic").mkdir()
+    Image.new("RGB", (12, 8)).save(tmp_path / "clinic" / "7.png")
+    with pytest.raises(DatasetNotFoundError, match=r"no IDRiD in .*; or a plain folder .* such as 'clinic' are not"):
+        idrid_items(tmp_path, "training")
+    with pytest.raises(DatasetNotFoundError, match=r"missing: B. Disease Grading") as refused:
+        idrid_items(tmp_path, "test")  # which no plain folder has
+    assert "plain folder" not in str(refused.value)
 
 
 def test_no_data_set(tmp_path: Path) -> None:
