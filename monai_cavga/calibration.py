@@ -278,7 +278,10 @@ def _summary(pixels: PixelHistogram, regions: RegionHistogram, scores: Any, labe
             "image_auroc": float(image_auroc(scores, labels)),
         }
     except UndefinedMetricError as error:
-        raise CalibrationError(f"the made anomalies do not choose: {error}") from error
+        raise CalibrationError(
+            f"the made anomalies do not choose: {error}; "
+            "here, hold out more normals (validation_fraction) or others (seed)"
+        ) from error
 
 
 def _items(loader: Any) -> Sequence[Mapping[str, Any]]:

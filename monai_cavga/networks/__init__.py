@@ -14,6 +14,7 @@ from monai_cavga.networks.weights import (
     load_encoder_weights,
     load_model,
     read_weights,
+    settings_of_model,
     trained_or_shipped,
     warm_start,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "load_encoder_weights",
     "load_model",
     "read_weights",
+    "settings_of_model",
     "stacked_features",
     "trained_or_shipped",
     "warm_start",

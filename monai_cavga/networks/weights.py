@@ -22,12 +22,15 @@ __all__ = [
     "load_encoder_weights",
     "load_model",
     "read_weights",
+    "settings_of_model",
     "trained_or_shipped",
     "warm_start",
 ]
 
 # torchvision's IMAGENET1K_V1 (BSD-3); the end of the name is the start of the file's sha256, checked by torch.hub.
 IMAGENET_RESNET18 = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+
+_DRAWN = ("own_normals", "labelled", "validation_fraction", "seed")  # settings: which images a training saw
 
 
 class WeightsError(ValueError):
@@ -152,7 +155,8 @@ def load_model(
         model: changed in place.
         source: a file of named tensors, or of ``{"model": named tensors, "settings": ...}`` as the bundles save it.
         settings: options that must equal those the model was trained with, where the file has them: with another
-            ``labelled`` or ``seed`` an evaluation would meet images that were trained on.
+            ``labelled`` or ``seed`` an evaluation would meet images that were trained on. Not compared is how images
+            were drawn where the model comes from other data; see `settings_of_model`.
         sha256: as for `read_weights`.
 
     Raises:
@@ -160,7 +164,7 @@ def load_model(
             or of another shape.
     """
     state, trained_with = _read(source, sha256=sha256)
-    for name, value in plain_settings(settings).items():
+    for name, value in _as_drawn(settings, trained_with).items():
         if name in trained_with and trained_with[name] != value:
             raise WeightsError(
                 f"{source} was trained with {name} {trained_with[name]}, got {value}: "
@@ -176,6 +180,27 @@ def load_model(
         )
     _check_shapes(state, own, str(source))
     model.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()})
+
+
+def settings_of_model(source: str | Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's settings as the model's file is to keep them when the run is a calibration.
+
+    A plain folder of one's own normals shares no image with a data set. Where one of the two trained the model
+    (``own_normals`` in its file) and the other is read now, how the training drew its images stays as it was in the
+    file, and a run may draw as it likes.
+
+    Raises:
+        WeightsError: as `read_weights`.
+    """
+    return _as_drawn(settings, _read(source, sha256=None)[1])
+
+
+def _as_drawn(settings: Mapping[str, Any] | None, trained_with: Mapping[str, Any]) -> dict[str, Any]:
+    own = plain_settings(settings)
+    if bool(own.get("own_normals")) == bool(trained_with.get("own_normals")):
+        return own
+    others = {name: value for name, value in own.items() if name not in _DRAWN}
+    return others | {name: trained_with[name] for name in _DRAWN if name in trained_with}
 
 
 def trained_or_shipped(trained: str, shipped: str) -> str:

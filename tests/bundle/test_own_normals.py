@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from test_bundles import BUNDLES
 from trees import SIZE, write_idrid
 
@@ -21,17 +22,23 @@ from monai_cavga.networks.weights import half_precision_bytes
 
 NETWORK: dict[str, Any] = {"image_size": list(SIZE), "stages": 2, "latent_channels": 8}
 OPTIONS = [word for key, value in NETWORK.items() for word in (f"--{key}", str(value))]
+SHIPPED = BUNDLES / "idrid" / "models" / "model.safetensors"
+
+
+def settings_of(file: Path) -> dict[str, Any]:
+    with safe_open(file, framework="pt") as opened:
+        return dict(json.loads(opened.metadata()["settings"]))
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A copy of bundles/idrid that ships a tiny network and was never trained."""
+    """A copy of bundles/idrid that ships a tiny network, with all settings of the real one, and was never trained."""
     folder = tmp_path / "my_idrid"
     shutil.copytree(BUNDLES / "idrid" / "configs", folder / "configs", ignore=shutil.ignore_patterns("logging.conf"))
     (folder / "models").mkdir()
     torch.manual_seed(0)
     network = CAVGA(stages=2, latent_channels=8, head="pyramid", decoder=False, image_size=SIZE)
-    model = half_precision_bytes(CAVGALocalizer(network, maps=["class"]), settings=NETWORK)
+    model = half_precision_bytes(CAVGALocalizer(network, maps=["class"]), settings={**settings_of(SHIPPED), **NETWORK})
     (folder / "models" / "model.safetensors").write_bytes(model)
     return folder
 
@@ -61,6 +68,46 @@ def test_a_folder_of_normal_photographs_is_enough(
     # a name that was given and is wrong is not passed over
     assert calibrate(bundle, normals, "--model_file", str(tmp_path / "mine.pt")) == 2
     assert "mine.pt does not exist" in capsys.readouterr().err
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """A folder of twelve normal photographs."""
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for number in range(12):
+        Image.fromarray(phantom(number, size=(70, 110), lesions=False)[0]).save(folder / f"{number}.jpg")
+    return folder
+
+
+def test_few_normals_are_split_as_one_likes(bundle: Path, few: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """hand: half of 12. The model's file keeps how its training on IDRiD was split, so another run may differ again."""
+    model = bundle / "models" / "model.safetensors"
+    before = settings_of(model)
+    assert (before["validation_fraction"], before["seed"]) == (0.2, 0)
+    assert calibrate(bundle, few, "--validation_fraction", "0.5", "--seed", "8") == 0
+    assert f"{few} is a plain folder: 12 photographs taken as normal" in capsys.readouterr().out
+    report = json.loads((bundle / "models" / "calibration.json").read_text())
+    assert (report["n_fit"], report["n_normal"], report["seed"]) == (6, 6, 8)
+    assert settings_of(model) == report["settings"] == before
+    assert calibrate(bundle, few, "--validation_fraction", "0.5", "--seed", "9") == 0
+    assert settings_of(model) == before
+    assert calibrate(bundle, few, "--stages", "3") == 2  # another network stays another network
+    assert "was trained with stages 2, got 3" in capsys.readouterr().err
+
+
+def test_a_model_of_the_same_kind_of_data_keeps_its_split(
+    bundle: Path, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its held-out photographs would be ones that it was trained on."""
+    idrid = write_idrid(tmp_path / "idrid")
+    assert calibrate(bundle, idrid, "--seed", "3") == 2
+    assert "was trained with seed 0, got 3: pass --seed 0" in capsys.readouterr().err
+    model = bundle / "models" / "model.safetensors"
+    metadata = {"settings": json.dumps({**settings_of(model), "own_normals": True})}
+    save_file(load_file(model), model, metadata=metadata)
+    assert calibrate(bundle, few, "--validation_fraction", "0.5") == 2
+    assert "was trained with validation_fraction 0.2, got 0.5" in capsys.readouterr().err
 
 
 def test_what_is_no_folder_of_normals_is_refused_in_a_line(

@@ -24,9 +24,8 @@ from monai_cavga.networks import (
     load_encoder_weights,
     load_model,
     read_weights,
-    warm_start,
 )
-from monai_cavga.networks.weights import IMAGENET_RESNET18, half_precision, half_precision_bytes
+from monai_cavga.networks.weights import IMAGENET_RESNET18
 
 STATE = {"a.weight": torch.tensor([[1.0, -2.0, 3.0]]), "b": torch.tensor(4)}
 
@@ -303,100 +302,3 @@ def test_imagenet_for_another_encoder_is_refused_before_anything_is_fetched(monk
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
     with pytest.raises(WeightsError, match="weights are 'imagenet', a ResNet-18, and the encoder is another"):
         load_encoder_weights(CAVGA(architecture="D", stages=2).encoder, "imagenet")
-
-
-# --- the model that ships: half precision ---
-
-SETTINGS = {"head": "pyramid", "seed": 3, "size": (64, 96), "supervision": "synthetic"}
-
-
-def pyramid_model(*, seed: int) -> CAVGALocalizer:
-    torch.manual_seed(seed)
-    model = CAVGALocalizer(small_model(head="pyramid", decoder=False), maps=("class", "fused"))
-    model.train()(torch.rand(2, 3, 16, 24))  # BatchNorm has statistics that half precision would round
-    return model.eval()
-
-
-def test_half_precision_rounds_matrices_and_nothing_else() -> None:
-    model = pyramid_model(seed=0)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    half_precision(model)
-    parameters = dict(model.named_parameters())
-    rounded = 0
-    for name, value in model.state_dict().items():
-        assert value.dtype == before[name].dtype
-        if name in parameters and value.ndim > 1:
-            assert torch.equal(value, before[name].half().float()), name
-            rounded += not torch.equal(value, before[name])
-        else:
-            assert torch.equal(value, before[name]), name
-    assert rounded >= 5
-    once = {name: value.clone() for name, value in model.state_dict().items()}
-    half_precision(model)
-    assert all(torch.equal(value, once[name]) for name, value in model.state_dict().items())
-
-
-@pytest.mark.parametrize("rounded", [True, False])
-def test_half_precision_round_trip(tmp_path: Path, rounded: bool) -> None:
-    """A model that is rounded comes back bit by bit; another one rounded."""
-    model, other = pyramid_model(seed=0), pyramid_model(seed=1)
-    if rounded:
-        half_precision(model)
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(half_precision_bytes(model, settings=SETTINGS))
-    image = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0))
-    expected = model(image)
-    assert not torch.allclose(other(image), expected)
-    load_model(other, path, settings=SETTINGS)
-    half_precision(model)
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
-    assert torch.equal(other(image), model(image))
-    torch.testing.assert_close(other(image), expected, rtol=0, atol=0.01)
-
-
-def test_half_precision_is_half_the_size() -> None:
-    model = pyramid_model(seed=0)
-    full = sum(value.numel() * value.element_size() for value in model.state_dict().values())
-    assert 0.5 < len(half_precision_bytes(model)) / full < 0.56
-
-
-def test_settings_travel_with_a_half_precision_model(tmp_path: Path) -> None:
-    model, path = pyramid_model(seed=0), tmp_path / "model.safetensors"
-    path.write_bytes(half_precision_bytes(model, settings=SETTINGS))
-    load_model(model, path)
-    load_model(model, path, settings={"size": [64, 96], "another": 1})  # lists and tuples are one, new settings pass
-    before = [value.clone() for value in model.state_dict().values()]
-    with pytest.raises(WeightsError, match=r"model.safetensors was trained with seed 3, got 4: pass --seed 3"):
-        load_model(model, path, settings={**SETTINGS, "seed": 4})
-    with pytest.raises(WeightsError, match=r"was trained with size \[64, 96\], got \[96, 64\]: pass --size"):
-        load_model(model, path, settings={"size": (96, 64)})
-    assert all(torch.equal(a, b) for a, b in zip(before, model.state_dict().values(), strict=True))
-
-
-def test_without_settings_anything_passes(tmp_path: Path) -> None:
-    model, path = pyramid_model(seed=0), tmp_path / "model.safetensors"
-    path.write_bytes(half_precision_bytes(model))
-    other = pyramid_model(seed=1)
-    load_model(other, path, settings=SETTINGS)
-    half_precision(model)
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
-
-
-def test_a_half_precision_model_of_another_architecture(tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(half_precision_bytes(pyramid_model(seed=0)))
-    with pytest.raises(WeightsError, match=r"decoder.* missing, \d+ entries \(network.pyramid_classifier.* left over"):
-        load_model(CAVGALocalizer(small_model()), path)
-
-
-def test_warm_start(tmp_path: Path) -> None:
-    model, other, path = pyramid_model(seed=0), pyramid_model(seed=1), tmp_path / "model.safetensors"
-    path.write_bytes(half_precision_bytes(model, settings=SETTINGS))
-    before = [value.clone() for value in other.state_dict().values()]
-    warm_start(other, "none")
-    assert all(torch.equal(a, b) for a, b in zip(before, other.state_dict().values(), strict=True))
-    with pytest.raises(WeightsError, match="was trained with seed 3, got 5"):
-        warm_start(other, path, settings={"seed": 5})
-    warm_start(other, path, settings=SETTINGS)
-    half_precision(model)
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
