@@ -164,11 +164,13 @@ SPEED: dict[str, list[tuple[str, str]]] = {
     "d": [("batch 1,", "ratio"), ("batch 32,", "ratio")],
     "e": [("ONNX Runtime; batch 1,", "ratio")],
     "h": [("CAVGA-R", "ratio"), ("CAVGA-D", "ratio")],
-    "i": [("fused, 8,000 patches", "ratio")],
+    "i": [("fused, 8,000 patches", "ratio"), ("fused, 44,000 patches", "ratio")],
     "g2": [("update", "ratio")],
     "g": [("100,000 images", "peak growth, MiB"), ("100,000 images", "held, MiB")],
-    "j": [(f"what is written by default; {size}", key) for size in ("1424 x 2144",) for key in ("ratio", "images/s")]
-    + [("what is written by default", "more at work, MiB")],
+    "j": [
+        ("what is written by default; 1424 x 2144", key)
+        for key in ("ratio", "images/s", "memory: localize and decoding / encoder")
+    ],
 }
 
 
@@ -202,8 +204,8 @@ def speed_problems(text: str) -> list[str]:
         for word in (machine["date"], machine["cpu"], program, *([options] if "--long" in options else [])):
             if word not in said:
                 problems.append(f"({letter}) was measured with {word!r}, which the README does not say")
-    if max(row["numbers"]["largest difference, share of the maximum"] for row in content["d"]["rows"]) > 3e-6:
-        problems.append("(d) maps are not equal to 3e-6")
+    if max(row["numbers"]["largest difference, share of the maximum"] for row in content["d"]["rows"]) > 5e-6:
+        problems.append("(d) maps are not equal to 5e-6")
     return problems
 
 
