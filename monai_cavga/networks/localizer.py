@@ -81,8 +81,7 @@ class CAVGALocalizer(nn.Module):
             elif name == "fused" and not has_class:
                 maps.append(_as_large(self.fuse(torch.zeros_like(distance), distance), image))
             elif name == "fused":
-                other = distance if self.uses_distance else torch.zeros_like(logit)
-                maps.append(_as_large(self.fuse(logit, other), image))
+                maps.append(_as_large(self.fuse(logit, distance), image))
             elif name == "class" and has_class:
                 maps.append(_as_large(torch.sigmoid(logit), image))
             else:
@@ -98,18 +97,23 @@ class CAVGALocalizer(nn.Module):
         return _stack(logit, distance)
 
     def fuse(self, class_logit: Tensor, distance: Tensor) -> Tensor:
-        """The two maps, each ``(B, 1, h, w)`` of its own size, to their calibrated sum in (0, 1) at the finer one's."""
-        both = self.standardised(_stack(class_logit, distance))
-        total = (both * self.weight[:, None, None]).sum(dim=1, keepdim=True)
+        """The two maps, each ``(B, 1, h, w)`` of its own size, to their calibrated sum in (0, 1) at the finer one's.
+
+        Where ``uses_distance`` is False the second is not looked at.
+        """
+        parts = _stack(class_logit, distance) if self.uses_distance else class_logit
+        weight = self.weight[: parts.shape[1], None, None]
+        total = (self.standardised(parts) * weight).sum(dim=1, keepdim=True)
         return torch.sigmoid(2 * (total - self.threshold))
 
-    def standardised(self, both: Tensor) -> Tensor:
-        """Class logit and latent distance ``(B, 2, h, w)``, less position and centre, over scale."""
-        return (self.relative(both) - self.centre[:, None, None]) / self.scale[:, None, None]
+    def standardised(self, parts: Tensor) -> Tensor:
+        """Class logit and latent distance ``(B, 2, h, w)``, or the first alone, less place and centre, over scale."""
+        known = parts.shape[1]
+        return (self.relative(parts) - self.centre[:known, None, None]) / self.scale[:known, None, None]
 
-    def relative(self, both: Tensor) -> Tensor:
-        """Class logit and latent distance ``(B, 2, h, w)`` less what normals have at each position."""
-        return both - _as_large(self.position[None], both)
+    def relative(self, parts: Tensor) -> Tensor:
+        """Class logit and latent distance ``(B, 2, h, w)``, or the first alone, less what normals have there."""
+        return parts - _as_large(self.position[None, : parts.shape[1]], parts)
 
 
 def _stack(class_logit: Tensor, distance: Tensor) -> Tensor:
