@@ -233,6 +233,6 @@ def test_command_line(speed: ModuleType, tmp_path: Path, monkeypatch: pytest.Mon
     finally:
         torch.set_num_threads(before)
     assert seen["n"] == ["g", "c"]
-    assert seen["c"] == "python benchmarks/speed.py --only g c --long --data DIR"
+    assert seen["c"] == "python benchmarks/speed.py --only g c --long --data DIR --rounds 6"
     assert (seen["o"].rounds, seen["o"].data) == (6, tmp_path)
     assert seen["o"].images == (*speed.Options.images, speed.LONG)

@@ -26,9 +26,9 @@ TRAINING = {
     "anomalous_fraction": 0.5,
     "discriminator_channels": 16,
     "batch_size": 8,
-    "learning_rate": 1e-3,
+    "learning_rate": 5e-4,
     "w_adv": 0.01,
-    "w_c": 1.0,
+    "w_c": 3.0,
     "panel_interval": 100,
     "resume": False,
 }

@@ -95,7 +95,8 @@ def test_all_text_is_escaped(tmp_path: Path) -> None:
 def test_page_loads_nothing_and_its_policy_names_its_own_code(tmp_path: Path) -> None:
     reader = write(tmp_path)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert not re.search(r"https?://|//[a-z]|@import|url\(", page.replace("data:image/png;base64", ""))
+    own = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)  # of which any letters may follow another
+    assert not re.search(r"https?://|//[a-z]|@import|url\(", own)
     assert all(image["src"].startswith("data:") for image in reader.all("img"))
     assert not reader.all("link")
     assert not any("style" in attributes for _, attributes in reader.tags)  # the policy forbids inline styles
