@@ -186,7 +186,7 @@ def test_the_demo(tmp_path, monkeypatch, capsys):
     demo = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(demo)
     folder = tmp_path / "demo"
-    words = ["demo.py", "--folder", str(folder), "--epochs", "1", "--normal", "12", "--anomalous", "28"]
+    words = ["demo.py", "--folder", str(folder), "--epochs", "1", "--normal", "30", "--anomalous", "4"]
     monkeypatch.setattr(sys, "argv", words)
     demo.main()
     assert str(folder / "index.html") in capsys.readouterr().out
