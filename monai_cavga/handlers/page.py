@@ -51,7 +51,8 @@ def make_card(
     """Draw one output item of the evaluator for the page.
 
     Args:
-        item: see `monai_cavga.handlers.panels.panel`; ``image`` and the primary map are needed.
+        item: see `monai_cavga.handlers.panels.panel`; ``image`` and the primary map are needed. Where it has a field of
+            view, ``fov``, of the map's size, the map is shown inside it alone.
         name: overrides the item's name.
         scales: ``{map: (low, high)}``, a fixed scale, else (0, 1).
         primary: the key of the map that is laid over the image.
@@ -73,6 +74,8 @@ def make_card(
     share = size / max(values.shape)
     shape = (max(1, round(values.shape[0] * share)), max(1, round(values.shape[1] * share)))
     low, high = scale_of(scales, primary)
+    if "fov" in item:  # nothing is said of what lies outside
+        values = np.where(as_map(item["fov"], name="fov") > 0, values, np.float32(low))
     ring, note = outline_layer(item.get("mask"), shape)
     return Card(
         name=str(name if name is not None else item.get("name", "image")),

@@ -181,6 +181,16 @@ def test_scale_is_fixed_and_printed(tmp_path: Path) -> None:
     assert "Anomaly map 0.000" not in both
 
 
+def test_nothing_is_shown_outside_the_field_of_view() -> None:
+    """hand: the landmark is 10 rows high, and the field of view begins at row 5; each is 8 pixels of the page."""
+    fov = torch.ones(1, 40, 60, dtype=torch.bool)
+    fov[:, :5] = False
+    with Image.open(io.BytesIO(make_card({**item(), "fov": fov}).layer)) as read:
+        alpha = np.asarray(read)[..., 3]
+    assert (alpha[:32] == 0).all()
+    assert (alpha[48:70, 380:] == 255).all()
+
+
 def test_without_masks_there_is_no_outline_control(tmp_path: Path) -> None:
     reader = write(tmp_path, items=[item(mask=False, label=None)])
     assert not any(each.get("id") == "outline" for each in reader.all("input"))
