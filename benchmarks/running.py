@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from cells import WEIGHTS_FILE
 from reporting import HERE, machine
 
 from monai_cavga.bundle import BundleDirectoryWorkflow
-from monai_cavga.handlers.files import write_atomic
+from monai_cavga.handlers.files import file_sha256, write_atomic
 
 IMAGENET = "ResNet-18, ImageNet, conv1 to layer3"
 
@@ -161,7 +160,7 @@ def weights_words(weights: str) -> str:
 def weights_file(weights: str) -> dict[str, str]:
     """The first 12 digits of the SHA-256 of a file of weights, by their key; nothing where none is named."""
     path = Path(weights)
-    return {WEIGHTS_FILE: hashlib.sha256(path.read_bytes()).hexdigest()[:12]} if path.is_file() else {}
+    return {WEIGHTS_FILE: file_sha256(path)[:12]} if path.is_file() else {}
 
 
 def ped2_data(section: str) -> dict[str, str]:

@@ -9,7 +9,6 @@ for each seed: it is the teacher and the beginning of the others. ``collect`` ma
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shlex
 import shutil
@@ -24,7 +23,7 @@ from reporting import HERE, RESULTS, machine, notes, shown, write_json
 from running import ped2_data, run_bundle
 from synthetic_table import markdown, score_rule
 
-from monai_cavga.handlers.files import write_atomic
+from monai_cavga.handlers.files import file_sha256, write_atomic
 
 # Screws, aligned, are up to 290 pixels long and a band of about 100 of the 256 rows high: at three times their own size
 # the band costs less than twice the whole image.
@@ -120,7 +119,7 @@ def one(args: argparse.Namespace, seed: int, labelled: float) -> None:
             if teacher and step == "synthetic_training":
                 if not teacher.is_file():
                     sys.exit(f"no teacher {shown(teacher)}, expected the model without labels: remove its folder")
-                of["teacher"] = _sha256(teacher)
+                of["teacher"] = file_sha256(teacher)
             start = time.monotonic()
             run_bundle(bundle, step, **options)
             seconds = round(time.monotonic() - start)
@@ -166,7 +165,7 @@ def check_teacher(done: Path, teacher: Path) -> None:
         print(f"{shown(done)} does not say its teacher: kept", flush=True)
     elif not teacher.is_file():
         print(f"{shown(teacher)} is not there to be compared with {shown(done)}: kept", flush=True)
-    elif (present := _sha256(teacher)) != noted:
+    elif (present := file_sha256(teacher)) != noted:
         sys.exit(
             f"{shown(done)} had a teacher of SHA-256 {noted[:12]}, {shown(teacher)} is {present[:12]}: remove its "
             "folder to run it again, or give another --work"
@@ -245,10 +244,6 @@ def _steps(protocol: str) -> tuple[str, ...]:
     """What a protocol needs; one without training has the features of the initial weights."""
     steps: tuple[str, ...] = PROTOCOLS[protocol].get("steps", STEPS)
     return steps
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _setting(text: str) -> tuple[str, Any]:

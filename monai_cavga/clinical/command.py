@@ -9,7 +9,7 @@ from typing import Any
 
 from monai_cavga.clinical.write import DEFAULT_KINDS, KINDS
 
-__all__ = ["add_localize_parser", "localize"]
+__all__ = ["add_localize_parser", "add_model_arguments", "localize"]
 
 
 def add_localize_parser(commands: Any) -> None:
@@ -39,6 +39,14 @@ def add_localize_parser(commands: Any) -> None:
         help=f"some of {', '.join(KINDS)}; json is always written; seg, seg_binary, sr and capture are of DICOM images "
         f"(default: {' '.join(DEFAULT_KINDS)})",
     )
+    add_model_arguments(parser)
+    parser.add_argument(
+        "--batch_size", metavar="N", type=int, default=1, help="images at a time; pays on a GPU (default: 1)"
+    )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what chooses a bundle's model, its calibration and what runs it; see `load_model`."""
     parser.add_argument(
         "--model_file", metavar="F", type=Path, help="weights, or an exported file, in place of the bundle's"
     )
@@ -49,9 +57,6 @@ def add_localize_parser(commands: Any) -> None:
         default="torch",
         help="what runs the network; onnx takes models/model.onnx of the bundle, which `export` writes, and needs no "
         "torch (default: torch)",
-    )
-    parser.add_argument(
-        "--batch_size", metavar="N", type=int, default=1, help="images at a time; pays on a GPU (default: 1)"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_cavga.clinical.records import ModelIdentity
-from monai_cavga.handlers.files import calibration_sha256
+from monai_cavga.handlers.files import calibration_sha256, file_sha256, scores_of_normals
 from monai_cavga.metrics.score import ScoreRule
 
 __all__ = ["Calibrated", "identify", "percentile"]
@@ -51,25 +50,21 @@ def identify(bundle: Path, *, model_file: Path, calibration_file: Path | None, s
     metadata = _json(metadata_file)
     described = calibration_file.with_suffix(".json") if calibration_file is not None else None
     calibration = _json(described) if described is not None and described.is_file() else {}
-    scores = calibration.get("image_scores_of_normals", ()) if _same_rule(calibration, score_rule) else ()
+    scores = scores_of_normals(calibration, score_rule=score_rule) or ()
     return Calibrated(
         identity=ModelIdentity(
             name=str(metadata.get("name", bundle.resolve().name)),
             version=str(metadata.get("version", "")),
-            model_sha256=_sha256(model_file),
+            model_sha256=file_sha256(model_file),
             calibration_sha256=calibration_sha256(calibration_file)
             if calibration_file and calibration_file.is_file()
             else "",
-            config_sha256=_sha256(bundle / "configs" / "inference.json"),
+            config_sha256=file_sha256(bundle / "configs" / "inference.json"),
             false_positive_rate=float(calibration.get("false_positive_rate", math.nan)),
             normals=int(calibration.get("n_normal", 0)),
         ),
         normal_scores=tuple(float(each) for each in scores),
     )
-
-
-def _same_rule(calibration: Mapping[str, Any], score_rule: ScoreRule) -> bool:
-    return "score_rule" in calibration and calibration["score_rule"] == score_rule
 
 
 def percentile(score: float, normal_scores: Sequence[float]) -> float:
@@ -91,8 +86,3 @@ def _json(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a JSON {type(content).__name__}, expected an object: copy the bundle again")
     return content
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

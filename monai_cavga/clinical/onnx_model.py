@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from monai_cavga.clinical.model import ModelError, localisation, planes
 from monai_cavga.clinical.records import Localisation, ModelIdentity, Source
 from monai_cavga.export import OnnxBackend
 from monai_cavga.fundus import field_of_view
-from monai_cavga.handlers.files import calibration_sha256
+from monai_cavga.handlers.files import calibration_sha256, file_sha256
 from monai_cavga.metrics.score import map_score
 
 __all__ = ["OnnxModel", "nearest"]
@@ -113,15 +112,11 @@ def _calibrated(told: Mapping[str, Any], *, config_sha256: str) -> Calibrated:
     )
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _check_current(bundle: Path, kept: Mapping[str, tuple[str | None, str | None]]) -> None:
     """Training anew leaves the earlier export in its place; a bundle without its weights is as it was exported."""
     for part, (name, sha256) in kept.items():
         file = bundle / "models" / name if name else None
-        if file and file.is_file() and (calibration_sha256 if part == "calibration" else _sha256)(file) != sha256:
+        if file and file.is_file() and (calibration_sha256 if part == "calibration" else file_sha256)(file) != sha256:
             raise ModelError(
                 f"{MODEL} was exported from another {name} than {bundle / 'models'} holds: export it again, or give "
                 "--model_file to take it as it is"

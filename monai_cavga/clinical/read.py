@@ -22,7 +22,7 @@ from typing import Any, cast
 import numpy as np
 
 import monai_cavga
-from monai_cavga.clinical.pacs.quiet import quiet
+from monai_cavga.clinical.quiet import quiet
 from monai_cavga.clinical.records import Laterality, Source
 from monai_cavga.clinical.refusal import RefusedError
 from monai_cavga.data.read import MAX_PIXELS

@@ -19,12 +19,13 @@ from monai_cavga.data.layout import (
     check_options,
     draw_labelled,
     images_in,
+    is_image,
     missing_data_message,
     required_folder,
     split_training,
 )
 from monai_cavga.data.normals import plain_normals
-from monai_cavga.data.read import SUFFIXES, join_mask_files
+from monai_cavga.data.read import join_mask_files
 
 Subset = Literal["training", "test"]
 
@@ -210,9 +211,7 @@ def _has_parts(folder: Path) -> bool:
 
 
 def _has_images(folder: Path) -> bool:
-    return folder.is_dir() and any(
-        path.suffix.lower() in SUFFIXES and not path.name.startswith(".") for path in folder.iterdir()
-    )
+    return folder.is_dir() and any(map(is_image, folder.iterdir()))
 
 
 def _folders(root: Path) -> list[Path]:

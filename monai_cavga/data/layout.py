@@ -96,6 +96,11 @@ def natural_key(text: str) -> list[tuple[int, int, str]]:
     return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
 
 
+def is_image(path: Path) -> bool:
+    """Whether a file's name is that of an image, and not hidden."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
 def images_in(folder: Path) -> dict[str, Path]:
     """Image files of a folder by stem, in natural order; an absent folder has none.
 
@@ -106,7 +111,7 @@ def images_in(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return found
     for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+        if not is_image(path):
             continue
         if path.stem in found:
             raise ValueError(f"{path} and {found[path.stem].name} share a stem, expected one: remove one of the two")

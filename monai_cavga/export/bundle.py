@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from monai_cavga import __version__
 from monai_cavga.bundle import BundleDirectoryWorkflow
 from monai_cavga.bundle.directory import read_configs
 from monai_cavga.export.graph import DeployedGraph
-from monai_cavga.handlers.files import NOTICE, calibration_sha256
+from monai_cavga.handlers.files import NOTICE, calibration_sha256, file_sha256, scores_of_normals
 from monai_cavga.metrics.score import ScoreRule
 from monai_cavga.transforms import AlignObjectd, FieldOfViewd, LoadRGBd
 
@@ -105,7 +104,7 @@ def deploy(folder: Path, overrides: Mapping[str, Any]) -> Deployed:
         "scales": {name: list(scales.get(name, (0, 1))) for name in localizer.maps},
         "score_rule": parser.get_parsed_content("score_rule"),
         "model_file": model_file.name,
-        "model_sha256": _digest(model_file),
+        "model_sha256": file_sha256(model_file),
         "calibration_file": None if calibration_file is None else calibration_file.name,
         "calibration_sha256": None if calibration_file is None else calibration_sha256(calibration_file),
         **_of_normals(calibration_file, score_rule=parser.get_parsed_content("score_rule")),
@@ -174,14 +173,5 @@ def _of_normals(calibration_file: Path | None, *, score_rule: ScoreRule) -> dict
     """What the calibration's own description says of the normals behind threshold and percentile."""
     file = calibration_file and calibration_file.with_suffix(".json")
     told = read_configs([file]) if file and file.is_file() else {}
-    known = {key: told.get(key) for key in ("false_positive_rate", "n_normal", "image_scores_of_normals")}
-    return (
-        known
-        if "score_rule" in told and told["score_rule"] == score_rule
-        else {**known, "image_scores_of_normals": None}
-    )
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    known = {key: told.get(key) for key in ("false_positive_rate", "n_normal")}
+    return {**known, "image_scores_of_normals": scores_of_normals(told, score_rule=score_rule)}

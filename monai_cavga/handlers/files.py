@@ -118,6 +118,12 @@ def save_png(path: str | Path, picture: npt.NDArray[Any], *, text: Mapping[str, 
     return write_atomic(path, encode_png(picture, text=text))
 
 
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def calibration_sha256(path: Path) -> str:
     """SHA-256 of a calibration, in hexadecimal: of its tensors, then of the description beside them if there is one."""
     digest = hashlib.sha256(path.read_bytes())
@@ -125,3 +131,9 @@ def calibration_sha256(path: Path) -> str:
     if described.is_file():
         digest.update(described.read_bytes())
     return digest.hexdigest()
+
+
+def scores_of_normals(description: Mapping[str, Any], *, score_rule: object) -> list[float] | None:
+    """Image scores of held-out normals in a calibration's description; None if taken by another rule, or not there."""
+    same = "score_rule" in description and description["score_rule"] == score_rule
+    return description.get("image_scores_of_normals") if same else None

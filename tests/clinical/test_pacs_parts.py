@@ -18,8 +18,8 @@ from monai_cavga.clinical.pacs.archive import ObjectRef, Query, TransferError, v
 from monai_cavga.clinical.pacs.content import difference, missing_part, opened
 from monai_cavga.clinical.pacs.journal import Journal, image_key
 from monai_cavga.clinical.pacs.options import PASSWORD, USER, Connection
-from monai_cavga.clinical.pacs.quiet import quiet
 from monai_cavga.clinical.pacs.retry import Retry
+from monai_cavga.clinical.quiet import quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from monai_cavga.clinical.pacs.archive import short_hash
 from monai_cavga.clinical.pacs.options import Connection
-from monai_cavga.clinical.pacs.quiet import quiet
 from monai_cavga.clinical.pacs.study import StudyReport, Work, process_study
+from monai_cavga.clinical.quiet import quiet
 from monai_cavga.clinical.refusal import own_words
 
 __all__ = ["process_on_ray"]

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from monai_cavga.clinical.command import add_model_arguments
+
 __all__ = ["add_pacs_parser", "pacs"]
 
 KINDS = ("seg", "seg_binary", "sr", "capture")
@@ -29,15 +31,7 @@ def add_pacs_parser(commands: Any) -> None:
     )
     add = parser.add_argument
     add("--bundle", "--config", required=True, metavar="DIR", type=Path, help="bundle folder, such as bundles/idrid")
-    add("--model_file", metavar="F", type=Path, help="weights, or an exported file, in place of the bundle's")
-    add("--calibration_file", metavar="F", type=Path, help="calibration in place of the bundle's")
-    add(
-        "--backend",
-        choices=("torch", "onnx"),
-        default="torch",
-        help="what runs the network; onnx takes models/model.onnx of the bundle, which `export` writes, and needs no "
-        "torch (default: torch)",
-    )
+    add_model_arguments(parser)
     add("--state", required=True, metavar="DIR", type=Path, help="folder of the journal, kept between runs")
     add("--url", default="", help="of the DICOMweb service, such as https://pacs/dicom-web")
     add("--aet", default="", help="DIMSE: application entity title of the PACS")

@@ -15,8 +15,8 @@ from monai_cavga.clinical.pacs.archive import Query, TransferError
 from monai_cavga.clinical.pacs.cluster import process_on_ray
 from monai_cavga.clinical.pacs.journal import Journal
 from monai_cavga.clinical.pacs.options import Connection
-from monai_cavga.clinical.pacs.quiet import quiet
 from monai_cavga.clinical.pacs.study import StudyReport, Work, process_study
+from monai_cavga.clinical.quiet import quiet
 
 __all__ = ["run_pacs"]
 
