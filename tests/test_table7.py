@@ -80,20 +80,20 @@ def test_table_by_hand(paper: ModuleType, tmp_path: Path) -> None:
     cell(tmp_path, "cifar10", 5, 0.6)
     paper.main(["collect", "table7", "--output", str(tmp_path)])
     text = (tmp_path / "table7.md").read_text()
-    assert "| 4 | 1 | 0.800 | 0.500 | 0.500 | 0.500 | 0.500 | 0.977 | -0.177 | 20.0 |" in text
-    assert f"| 3 | 2 | 0.800 ± 0.100 |{' 0.500 ± 0.000 |' * 4} 0.983 | -0.183 | 20.0 |" in text
-    assert "| mean | 1 | 0.890 | 0.500 | 0.500 | 0.500 | 0.500 | 0.986 | -0.096 |  |" in text
-    assert "| 5 dog | 1 | 0.600 | 0.500 | 0.500 | 0.500 | 0.500 | 0.552 | +0.048 | 20.0 |" in text
+    assert "| 4 | 1 | 0.800 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.977 | -0.177 | 20.0 |" in text
+    assert f"| 3 | 2 | 0.800 ± 0.100 |{' 0.500 ± 0.000 |' * 5} 0.983 | -0.183 | 20.0 |" in text
+    assert "| mean | 1 | 0.890 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.986 | -0.096 |  |" in text
+    assert "| 5 dog | 1 | 0.600 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.552 | +0.048 | 20.0 |" in text
     assert "lossy copy (JPEG) with 2,500 training images" in text
 
 
 def test_fused_is_standardised_by_held_out_normals(paper: ModuleType, tmp_path: Path) -> None:
     """hand: residual 1 +- 1, kl 10 +- 10, distance 100 +- 100; totals of the test -3, 3, 0 with the anomaly second."""
-    head = "name,label,residual,kl,latent_distance,attention\n"
-    (tmp_path / "normals.csv").write_text(head + "a,0,0,0,0,9\nb,0,2,20,200,9\n")
-    (tmp_path / "test.csv").write_text(head + "c,0,0,0,0,9\nd,1,2,20,200,0\ne,0,5,10,-200,99\n")
+    head = "name,label,residual,kl,latent_distance,attention,relative_residual\n"
+    (tmp_path / "normals.csv").write_text(head + "a,0,0,0,0,9,4\nb,0,2,20,200,9,6\n")
+    (tmp_path / "test.csv").write_text(head + "c,0,0,0,0,9,5\nd,1,2,20,200,0,5\ne,0,5,10,-200,99,5\n")
     assert paper.table7.fused_auroc(tmp_path / "normals.csv", tmp_path / "test.csv") == 1.0
-    (tmp_path / "test.csv").write_text(head + "c,0,0,0,0,9\nd,1,2,10,0,0\ne,0,5,10,-200,99\n")  # -3, 0, 1
+    (tmp_path / "test.csv").write_text(head + "c,0,0,0,0,9,5\nd,1,2,10,0,0,5\ne,0,5,10,-200,99,5\n")  # -3, 0, 1
     assert paper.table7.fused_auroc(tmp_path / "normals.csv", tmp_path / "test.csv") == 0.5
 
 

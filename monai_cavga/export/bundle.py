@@ -22,7 +22,7 @@ from monai_cavga.transforms import AlignObjectd, FieldOfViewd, LoadRGBd
 
 __all__ = ["Deployed", "ExportError", "deploy"]
 
-_UNBOUNDED = ("latent_distance", "kl")
+_UNBOUNDED = ("latent_distance", "kl", "relative_residual")
 
 
 class ExportError(ValueError):

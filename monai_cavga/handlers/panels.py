@@ -48,7 +48,12 @@ Attends = Literal["normal", "anomalous"]
 # Ends of the fixed scales of pictures; every other map is shown on (0, 1). Mean residuals above a quarter of the
 # range of an image are rare: on (0, 1) every residual would be black. A normal position has a latent distance of 1,
 # and a fused map its threshold at 0.5: below it nothing is shown.
-DISPLAY_SCALES: Scales = {"residual": (0.0, 0.25), "latent_distance": (0.0, 4.0), "fused": (0.5, 1.0)}
+DISPLAY_SCALES: Scales = {
+    "residual": (0.0, 0.25),
+    "relative_residual": (0.0, 4.0),
+    "latent_distance": (0.0, 4.0),
+    "fused": (0.5, 1.0),
+}
 
 _PAPER, _INK, _MUTED, _LINE = (255, 255, 255), (27, 31, 36), (87, 96, 106), (222, 226, 230)
 _EMPTY = (241, 243, 245)

@@ -17,6 +17,7 @@ from monai_cavga.networks.heads import (
     PyramidClassifier,
     pool_logits,
 )
+from monai_cavga.networks.residual import relative_residual, residual
 
 __all__ = ["CAVGA", "MAP_NAMES", "CAVGAOutput"]
 
@@ -263,8 +264,9 @@ class CAVGA(nn.Module):
         """Anomaly maps at the size of the image, from the least computation that they need. Higher = more anomalous.
 
         ``"attention"``: ``1 - A`` for CAVGA_u, ``A^{c_a}`` for CAVGA_w (Sec. 3), bilinear from the latent's size.
-        ``"residual"``: ``|x - x^|``, the mean over channels. ``"class"``: C's probability of the anomalous class at
-        every position, of the pyramid head. ``"kl"`` (ours): the KL divergence of the posterior from N(0, 1) at every
+        ``"residual"``: ``|x - x^|``, the mean over channels; ``"relative_residual"`` (ours): it over the image's own
+        detail (`monai_cavga.networks.residual`), 0 or more without an upper end. ``"class"``: C's probability of the
+        anomalous class at every position, of the pyramid head. ``"kl"`` (ours): the KL divergence of the posterior from N(0, 1) at every
         position of the latent, in nats per channel, 0 or more without an upper end. ``"reconstruction"`` is no map of
         anomalies but ``x^`` itself, for pictures: as many channels as the image. All use ``z = mu``.
 
@@ -273,7 +275,7 @@ class CAVGA(nn.Module):
             names: maps in the order wanted.
 
         Returns:
-            ``(B, K, H, W)`` in [0, 1] but for ``"kl"``, one channel for each map.
+            ``(B, K, H, W)`` in [0, 1] but for ``"kl"`` and ``"relative_residual"``, one channel for each map.
 
         Raises:
             ValueError: for an unknown name, if the stride does not divide H and W, or if the network fits another size.
@@ -283,7 +285,7 @@ class CAVGA(nn.Module):
     def maps_from(self, pyramid: list[Tensor], image: Tensor, names: list[str]) -> Tensor:
         """`anomaly_maps` from features that are there already."""
         features = pyramid[-1]
-        decodes = "residual" in names or "reconstruction" in names
+        decodes = "residual" in names or "relative_residual" in names or "reconstruction" in names
         mean, log_variance = features, features
         if decodes or self.classifier is not None or "kl" in names:
             mean, log_variance = self.moments(features)
@@ -293,7 +295,10 @@ class CAVGA(nn.Module):
         maps: list[Tensor] = []
         for name in names:
             if name == "residual":
-                maps.append((image - reconstruction).abs().mean(dim=1, keepdim=True))
+                maps.append(residual(image, reconstruction))
+                continue
+            if name == "relative_residual":
+                maps.append(relative_residual(image, reconstruction))
                 continue
             if name == "reconstruction":
                 maps.append(reconstruction)
@@ -315,7 +320,8 @@ class CAVGA(nn.Module):
                     small = self.class_attention(features, mean)[:, 1:]
             else:
                 raise ValueError(
-                    f"map '{name}' is not known: choose from 'attention', 'residual', 'kl', 'class', 'reconstruction'"
+                    f"map '{name}' is not known: choose from 'attention', 'residual', 'relative_residual', 'kl', "
+                    "'class', 'reconstruction'"
                 )
             maps.append(F.interpolate(small, size=image.shape[-2:], mode="bilinear", align_corners=False))
         return torch.cat(maps, dim=1)

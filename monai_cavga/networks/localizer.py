@@ -34,14 +34,15 @@ class CAVGALocalizer(nn.Module):
 
     def __init__(self, network: CAVGA, *, maps: Sequence[str] = ("attention", "residual")) -> None:
         super().__init__()
-        known = [*MAP_NAMES, "kl", "class", *CALIBRATED_MAPS]
+        known = [*MAP_NAMES, "relative_residual", "kl", "class", *CALIBRATED_MAPS]
         unknown = [name for name in maps if name not in known]
         if unknown or not maps:
             raise ValueError(f"maps is {list(maps)}, expected some of {known}")
         if "class" in maps and network.pyramid_classifier is None:
             raise ValueError("map 'class' needs a network with head='pyramid'")
-        if "residual" in maps and network.decoder is None:
-            raise ValueError("map 'residual' needs a network with a decoder: pass decoder=True or leave it out")
+        for name in ("residual", "relative_residual"):
+            if name in maps and network.decoder is None:
+                raise ValueError(f"map {name!r} needs a network with a decoder: pass decoder=True or leave it out")
         self.network = network
         self.maps: list[str] = list(maps)
         self.distance = LatentDistance(sum(network.encoder.pyramid_channels[:3]))
@@ -64,7 +65,7 @@ class CAVGALocalizer(nn.Module):
         return self.anomaly_maps(image, self.maps)
 
     def anomaly_maps(self, image: Tensor, names: list[str]) -> Tensor:
-        """As `CAVGA.anomaly_maps`, for inferers to take either; in [0, 1] but ``latent_distance`` and ``kl``."""
+        """As `CAVGA.anomaly_maps`, for inferers to take either; in [0, 1] but ``latent_distance``, ``kl``, ``relative_residual``."""
         fused = "fused" in names
         needs_distance = "latent_distance" in names or (fused and self.uses_distance)
         pyramid = self.network.pyramid(image, all_stages=needs_distance)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Events
 from monai.bundle import ckpt_export, verify_metadata, verify_net_in_out
 from PIL import Image
 
@@ -47,14 +48,44 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_training_goes_on_from_its_state(trained: Path, data: Path, tmp_path: Path) -> None:
-    """One epoch and then the second equal two at once, to the bit, flips included."""
-    for epochs in (1, 2):
-        run("training", dataset_dir=str(data), epochs=epochs, **TRAINING, **files(tmp_path))
-    one, two = (torch.load(each / "s.pt", weights_only=True)["parts"]["network"] for each in (trained, tmp_path))
+class KilledError(Exception):
+    pass
+
+
+def train(data: Path, folder: Path, *, kill: bool = False) -> None:
+    """Two epochs, or die when the second begins. Compare only with another training through here."""
+    workflow = BundleDirectoryWorkflow(
+        BUNDLE, run_id="training", logging_file=False, dataset_dir=str(data), epochs=2, **TRAINING, **files(folder)
+    )
+    workflow.initialize()
+    trainer = workflow.parser.get_parsed_content("train::trainer")
+
+    def die(engine: Any) -> None:
+        raise KilledError
+
+    if kill:
+        trainer.add_event_handler(Events.EPOCH_STARTED(once=2), die)
+        with pytest.raises(RuntimeError) as raised:
+            workflow.run()
+        assert isinstance(raised.value.__cause__, KilledError)
+    else:
+        workflow.run()
+    workflow.finalize()
+
+
+def test_training_goes_on_from_its_state(data: Path, tmp_path: Path) -> None:
+    """Killed after the first epoch and started again equals two at once, to the bit, flips and schedule included."""
+    train(data, tmp_path / "killed", kill=True)
+    state = torch.load(tmp_path / "killed" / "s.pt", weights_only=True)
+    assert state["iteration"] == state["epoch_length"]
+    train(data, tmp_path / "killed")
+    train(data, tmp_path / "whole")
+    one, two = (
+        torch.load(tmp_path / each / "s.pt", weights_only=True)["parts"]["network"] for each in ("killed", "whole")
+    )
     assert all(torch.equal(one[key], two[key]) for key in one)
     with pytest.raises(RuntimeError) as raised:
-        run("training", dataset_dir=str(data), epochs=2, **{**TRAINING, "normal_class": 2}, **files(tmp_path))
+        run("training", dataset_dir=str(data), epochs=2, **{**TRAINING, "normal_class": 2}, **files(tmp_path / "whole"))
     assert "got normal_class 1, expected 2" in str(raised.value.__cause__.__cause__ or raised.value.__cause__)
 
 
@@ -67,7 +98,7 @@ def test_evaluating_reports_images_only(trained: Path, data: Path, tmp_path: Pat
         **OPTIONS,
     )
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert list(report["maps"]) == ["residual", "kl", "latent_distance", "attention"]
+    assert list(report["maps"]) == ["residual", "relative_residual", "kl", "latent_distance", "attention"]
     assert report["n_images"] == {"normal": 6, "anomalous": 18}
     for row in report["maps"].values():
         assert 0 <= row["image_auroc"] <= 1
@@ -134,10 +165,11 @@ def test_export_equals_the_localiser(trained: Path, tmp_path: Path) -> None:
         config_file=str(BUNDLE / "configs" / "inference.json"),
         key_in_ckpt="model",
         **TINY,
-        maps=["residual", "kl", "attention"],
+        maps=["residual", "relative_residual", "kl", "attention"],
     )
     network = CAVGALocalizer(
-        CAVGA(architecture="D", in_channels=1, stages=2, latent_channels=8), maps=["residual", "kl", "attention"]
+        CAVGA(architecture="D", in_channels=1, stages=2, latent_channels=8),
+        maps=["residual", "relative_residual", "kl", "attention"],
     ).eval()
     load_model(network, trained / "m.pt")
     image = torch.rand(3, 1, *SIZE)
