@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for key, value in list(vars(args).items()):
         if isinstance(value, Path):
             setattr(args, key, value.absolute())  # a Ray worker may start elsewhere
-        elif key == "weights" and Path(value).is_file():
+        elif key == "weights" and value is not None and Path(value).is_file():
             args.weights = str(Path(value).absolute())
     args.run(args)
 

@@ -15,6 +15,7 @@ from paper_numbers import CATEGORIES, TABLE3_AUROC, TABLE3_IOU, TABLE6_ACCURACY
 from reconstruction_models import PROJECTION_STEPS
 from reporting import notes, places, spread
 from saliency import SAMPLES
+from table3_beyond import SET_BESIDE, beyond
 
 from monai_cavga.handlers.files import NOTICE, write_atomic
 
@@ -109,7 +110,8 @@ def write_tables(results: Results, *, output: Path, settings: Mapping[str, Any],
         said[category] = notes(output, f"table3{end}_{category}", commits)
     for table in (TABLE3, TABLE6):
         name = f"table{table.number}{end}"
-        text = markdown(table, results, said=said, settings=settings, fast=fast)
+        more = {} if fast else {each: _beyond(table, output, each) for each in said}
+        text = markdown(table, results, said=said, settings=settings, fast=fast, more=more)
         write_atomic(output / f"{name}.md", text.encode())
         bars = [_bar(table, results, method) for method in METHODS if _of(results, method)]
         there = ", ".join(categories(results))
@@ -123,6 +125,7 @@ def markdown(
     said: Mapping[str, Sequence[str]],
     settings: Mapping[str, Any],
     fast: bool,
+    more: Mapping[str, Sequence[str]],
 ) -> str:
     """One table: a section for each category, their mean where there are several, how to read it, where it was made."""
     height, width = settings["image_size"]
@@ -144,6 +147,8 @@ def markdown(
     for category in there:
         cells = [each for each in results if each["category"] == category]
         lines += ["", *_section(table, cells, category, said=said[category])]
+        if more.get(category):
+            lines += ["", *more[category]]
     if len(there) > 1:
         lines += ["", *_mean_section(table, results, there)]
     lines += ["", "## How each row is read", ""]
@@ -153,6 +158,18 @@ def markdown(
     names = [f"{each['category']} {each['method']} seed {each['seed']}" for each in results]
     lines += ["", "## Where it was measured", "", *places(results, names), "", NOTICE]
     return "\n".join(lines) + "\n"
+
+
+def _beyond(table: Table, output: Path, category: str) -> list[str]:
+    """Ours, below the methods of one category."""
+    return beyond(
+        output,
+        category,
+        metrics=table.metrics,
+        name=table.paper_name,
+        judged=table.judged(SET_BESIDE),
+        paper=_paper(table, SET_BESIDE, [category]),
+    )
 
 
 def categories(results: Results) -> list[str]:

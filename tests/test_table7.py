@@ -27,10 +27,11 @@ def cell(folder: Path, data_set: str, number: int, auroc: float, *, seed: int = 
     import argparse
 
     import table7
+    import table7_text
 
     overrides = table7.cell_overrides(argparse.Namespace(fast=False), data_set, number, seed)
     overrides.pop("encoder_weights")
-    maps = {key: {"image_auroc": auroc if key == "residual" else 0.5} for key in table7.SCORES}
+    maps = {key: {"image_auroc": auroc if key == "residual" else 0.5} for key in table7_text.SCORES}
     result = {
         "data_set": data_set,
         "class": number,
@@ -53,7 +54,7 @@ def test_numbers_are_the_papers(paper: ModuleType, shared_dir: Path) -> None:
     table = json.loads((shared_dir / "paper" / "tables.json").read_text())["table7"]
     for name, data_set in paper.table7.DATA_SETS.items():
         assert list(data_set.paper) == [table[name][str(number)]["CAVGA-D_u"] for number in range(10)]
-        assert paper.table7.PAPER_MEANS[name] == table[f"{name}_mean"]["CAVGA-D_u"]
+        assert data_set.paper_mean == table[f"{name}_mean"]["CAVGA-D_u"]
 
 
 def test_run_and_keep(paper: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,11 +81,31 @@ def test_table_by_hand(paper: ModuleType, tmp_path: Path) -> None:
     cell(tmp_path, "cifar10", 5, 0.6)
     paper.main(["collect", "table7", "--output", str(tmp_path)])
     text = (tmp_path / "table7.md").read_text()
-    assert "| 4 | 1 | 0.800 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.977 | -0.177 | 20.0 |" in text
-    assert f"| 3 | 2 | 0.800 ± 0.100 |{' 0.500 ± 0.000 |' * 5} 0.983 | -0.183 | 20.0 |" in text
-    assert "| mean | 1 | 0.890 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.986 | -0.096 |  |" in text
-    assert "| 5 dog | 1 | 0.600 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.552 | +0.048 | 20.0 |" in text
+    assert "| 4 | 1 | 0.800 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.977 | -0.177 | 20.0 | – |" in text
+    assert f"| 3 | 2 | 0.800 ± 0.100 |{' 0.500 ± 0.000 |' * 5} 0.983 | -0.183 | 20.0 | – |" in text
+    assert "| mean | 1 | 0.890 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.986 | -0.096 |  | – |" in text
+    assert "| 5 dog | 1 | 0.600 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.552 | +0.048 | 20.0 | – |" in text
+    assert "| 6 | 1 | 0.900 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.988 | -0.088 | 20.0 | – |" in text
+    for number in range(10):
+        (tmp_path / f"table7_features_mnist_{number}.json").write_text(json.dumps({"image_auroc": 0.9 + number / 100}))
+    paper.main(["collect", "table7", "--output", str(tmp_path)])
+    text = (tmp_path / "table7.md").read_text()
+    assert "| 6 | 1 | 0.900 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.988 | -0.088 | 20.0 | 0.960 |" in text
+    assert "| mean | 1 | 0.890 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.986 | -0.096 |  | 0.945 |" in text
     assert "lossy copy (JPEG) with 2,500 training images" in text
+
+
+def test_features_are_measured_without_training(paper: ModuleType, tmp_path: Path) -> None:
+    """hand: a tenth of 80 normals is held out, a feature map has 4 x 4 positions of stride 8."""
+    data, output = write_shapes(tmp_path / "shapes", normal=80, anomalous=5), tmp_path / "results"
+    words = ["table7", "--data-mnist", str(data), "--classes", "1", "--fast", "--work", str(tmp_path / "work")]
+    paper.main([*words, "--output", str(output), "--weights", "none"])
+    result = json.loads((output / "table7-fast_features_mnist_1.json").read_text())
+    assert 0 <= result["image_auroc"] <= 1
+    assert result["encoder_weights"] == "none"
+    assert result["positions"] == 72 * 16
+    row = next(line for line in (output / "table7-fast.md").read_text().splitlines() if line.startswith("| 1 | 1 |"))
+    assert row.endswith(f"| {result['image_auroc']:.3f} |")
 
 
 def test_fused_is_standardised_by_held_out_normals(paper: ModuleType, tmp_path: Path) -> None:

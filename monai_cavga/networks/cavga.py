@@ -266,9 +266,10 @@ class CAVGA(nn.Module):
         ``"attention"``: ``1 - A`` for CAVGA_u, ``A^{c_a}`` for CAVGA_w (Sec. 3), bilinear from the latent's size.
         ``"residual"``: ``|x - x^|``, the mean over channels; ``"relative_residual"`` (ours): it over the image's own
         detail (`monai_cavga.networks.residual`), 0 or more without an upper end. ``"class"``: C's probability of the
-        anomalous class at every position, of the pyramid head. ``"kl"`` (ours): the KL divergence of the posterior from N(0, 1) at every
-        position of the latent, in nats per channel, 0 or more without an upper end. ``"reconstruction"`` is no map of
-        anomalies but ``x^`` itself, for pictures: as many channels as the image. All use ``z = mu``.
+        anomalous class at every position, of the pyramid head. ``"kl"`` (ours): the KL divergence of the posterior
+        from N(0, 1) at every position of the latent, in nats per channel, 0 or more without an upper end.
+        ``"reconstruction"`` is no map of anomalies but ``x^`` itself, for pictures: as many channels as the image.
+        All use ``z = mu``.
 
         Args:
             image: ``(B, C, H, W)``, float in [0, 1].

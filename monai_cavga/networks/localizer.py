@@ -65,7 +65,7 @@ class CAVGALocalizer(nn.Module):
         return self.anomaly_maps(image, self.maps)
 
     def anomaly_maps(self, image: Tensor, names: list[str]) -> Tensor:
-        """As `CAVGA.anomaly_maps`, for inferers to take either; in [0, 1] but ``latent_distance``, ``kl``, ``relative_residual``."""
+        """As `CAVGA.anomaly_maps`, for inferers to take either; ``latent_distance`` has no upper end, too."""
         fused = "fused" in names
         needs_distance = "latent_distance" in names or (fused and self.uses_distance)
         pyramid = self.network.pyramid(image, all_stages=needs_distance)

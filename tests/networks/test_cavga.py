@@ -13,6 +13,7 @@ from torch.distributions import Normal, kl_divergence
 from torch.utils.flop_counter import FlopCounterMode
 
 from monai_cavga.networks import CAVGA, MAP_NAMES, DCGANDiscriminator
+from monai_cavga.networks.residual import relative_residual
 
 N = 6  # latent channels
 # (latent, head, channels of the image): every kind of network, with grey, RGB and four-channel images
@@ -129,6 +130,8 @@ def test_anomaly_maps(made: Made) -> None:
     assert torch.equal(net.anomaly_maps(image, ["attention"]), both[:, 1:])
     pictures = net.anomaly_maps(image, ["attention", "reconstruction"])
     torch.testing.assert_close(pictures[:, 1:], out.reconstruction)
+    relative = net.anomaly_maps(image, ["relative_residual"])
+    torch.testing.assert_close(relative, relative_residual(image, out.reconstruction))
 
 
 @torch.no_grad()
@@ -272,7 +275,9 @@ def test_a_flat_network_fits_one_size(options: dict[str, Any]) -> None:
 
 def test_unknown_map() -> None:
     net = build().eval()
-    with pytest.raises(ValueError, match="map 'heat' is not known: choose from 'attention', 'residual', 'kl', 'class'"):
+    with pytest.raises(
+        ValueError, match="map 'heat' is not known: choose from 'attention', 'residual', 'relative_residual'"
+    ):
         net.anomaly_maps(image_for(net, channels=3), ["attention", "heat"])
 
 

@@ -86,7 +86,7 @@ def test_export(kind: tuple[str, str, str]) -> None:
 def test_maps_that_are_none(maps: tuple[str, ...]) -> None:
     with pytest.raises(
         ValueError,
-        match=r"maps is .*, expected some of \['attention', 'residual', 'kl', 'class', 'latent_distance', 'fused'\]",
+        match=r"maps is .*, expected some of \['attention', 'residual', 'relative_residual', 'kl'",
     ):
         CAVGALocalizer(CAVGA(architecture="D", stages=2), maps=maps)
 
@@ -226,7 +226,8 @@ def test_class_needs_a_pyramid(head: str) -> None:
         CAVGALocalizer(CAVGA(architecture="D", stages=2, head=head), maps=("class",))
 
 
-def test_residual_needs_a_decoder() -> None:
+@pytest.mark.parametrize("name", ["residual", "relative_residual"])
+def test_residuals_need_a_decoder(name: str) -> None:
     net = CAVGA(architecture="D", stages=2, head="pyramid", decoder=False)
-    with pytest.raises(ValueError, match="map 'residual' needs a network with a decoder: pass decoder=True or leave"):
-        CAVGALocalizer(net, maps=("class", "residual"))
+    with pytest.raises(ValueError, match=f"map '{name}' needs a network with a decoder: pass decoder=True or leave"):
+        CAVGALocalizer(net, maps=("class", name))
