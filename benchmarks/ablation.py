@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from bars import Bar, draw_bars
 from cells import WEIGHTS_FILE, is_finished, read_cells
 from parallel import run_cells
 from reporting import notes, places, shown, spread, write_json
@@ -161,6 +162,9 @@ def collect(args: argparse.Namespace) -> None:
             )
     path: Path = args.output / f"ablation_{_tag(args)}.md"
     write_atomic(path, table(results, args).encode())
+    bars = [_bar(f"{name} {column.title}", results, name) for name, column in COLUMNS.items()]
+    title = f"Table 8: {JUDGED} on {args.category} (paper: mean of 15 categories)"
+    draw_bars(path.with_suffix(".png"), [bar for bar in bars if bar is not None], title=title)
     print(f"wrote {shown(path)} from {len(results)} cells")
 
 
@@ -206,6 +210,15 @@ def table(results: Sequence[dict[str, Any]], args: argparse.Namespace) -> str:
     ]
     lines += ["", "Anomaly relative to the training normals."]
     return "\n".join(lines) + "\n"
+
+
+def _bar(label: str, results: Sequence[dict[str, Any]], name: str) -> Bar | None:
+    """A column's row of the picture; None where it was not measured."""
+    values = [row[JUDGED] for row in _by_seed(results, name).values()]
+    if not values or None in values:
+        return None
+    paper = COLUMNS[name].paper
+    return Bar(label, float(np.mean(values)), float(np.std(values)), None if math.isnan(paper) else paper)
 
 
 def _effect(results: Sequence[dict[str, Any]], name: str) -> str:

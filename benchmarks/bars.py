@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from monai_cavga.handlers.files import save_png
 
 OURS, PAPER, INK, GRID = (0, 90, 160), (190, 190, 190), (30, 30, 30), (225, 225, 225)
-LABEL, SCALE, VALUE, ROW, TOP = 260, 480, 150, 40, 60  # pixels: label's column, bars, numbers, height of a row, head
+SCALE, VALUE, ROW, TOP = 480, 150, 40, 60  # pixels: bars, numbers, height of a row, head
 
 
 class Bar(NamedTuple):
@@ -29,18 +29,20 @@ def draw_bars(path: Path, bars: Sequence[Bar], *, title: str) -> None:
 
     Args:
         path: of the file.
-        bars: top to bottom; values in [0, 1].
+        bars: top to bottom, at least one; values in [0, 1].
         title: one line.
     """
-    picture = Image.new("RGB", (LABEL + SCALE + VALUE, TOP + ROW * len(bars) + 30), "white")
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=15)
+    font = ImageFont.load_default(size=15)
+    bars_at = 30 + round(max(font.getlength(bar.label) for bar in bars))
+    picture = Image.new("RGB", (bars_at + SCALE + VALUE, TOP + ROW * len(bars) + 30), "white")
+    draw = ImageDraw.Draw(picture)
     draw.text((10, 8), title, fill=INK, font=font)
     for name, colour, left in (("ours", OURS, 10), ("paper", PAPER, 100)):
         draw.rectangle((left, 36, left + 14, 50), fill=colour)
         draw.text((left + 20, 34), name, fill=INK, font=font)
     bottom = TOP + ROW * len(bars)
     for tenth in range(0, 11, 2):
-        x = LABEL + SCALE * tenth // 10
+        x = bars_at + SCALE * tenth // 10
         draw.line((x, TOP, x, bottom), fill=GRID)
         draw.text((x - 9, bottom + 6), f"{tenth / 10:.1f}", fill=INK, font=font)
     for number, bar in enumerate(bars):
@@ -48,10 +50,10 @@ def draw_bars(path: Path, bars: Sequence[Bar], *, title: str) -> None:
         draw.text((10, top + 10), bar.label, fill=INK, font=font)
         for value, colour, offset in ((bar.ours, OURS, 4), (bar.paper, PAPER, 19)):
             if value is not None:
-                draw.rectangle((LABEL, top + offset, LABEL + round(SCALE * value), top + offset + 13), fill=colour)
+                draw.rectangle((bars_at, top + offset, bars_at + round(SCALE * value), top + offset + 13), fill=colour)
         if bar.ours is not None and bar.spread > 0:
-            ends = [LABEL + round(SCALE * (bar.ours + side * bar.spread)) for side in (-1, 1)]
+            ends = [bars_at + round(SCALE * (bar.ours + side * bar.spread)) for side in (-1, 1)]
             draw.line((ends[0], top + 10, ends[1], top + 10), fill=INK, width=2)
         values = ["-" if value is None else f"{value:.3f}" for value in (bar.ours, bar.paper)]
-        draw.text((LABEL + SCALE + 12, top + 10), " / ".join(values), fill=INK, font=font)
+        draw.text((bars_at + SCALE + 12, top + 10), " / ".join(values), fill=INK, font=font)
     save_png(path, np.asarray(picture))

@@ -15,7 +15,7 @@ from paper_numbers import CATEGORIES, TABLE3_AUROC, TABLE3_IOU, TABLE6_ACCURACY
 from reconstruction_models import PROJECTION_STEPS
 from reporting import notes, places, spread
 from saliency import SAMPLES
-from table3_beyond import SET_BESIDE, beyond
+from table3_beyond import SET_BESIDE, beyond, beyond_bar
 
 from monai_cavga.handlers.files import NOTICE, write_atomic
 
@@ -114,6 +114,8 @@ def write_tables(results: Results, *, output: Path, settings: Mapping[str, Any],
         text = markdown(table, results, said=said, settings=settings, fast=fast, more=more)
         write_atomic(output / f"{name}.md", text.encode())
         bars = [_bar(table, results, method) for method in METHODS if _of(results, method)]
+        if not fast:
+            bars += [bar for each in said if (bar := _beyond_bar(table, output, each)) is not None]
         there = ", ".join(categories(results))
         draw_bars(output / f"{name}.png", bars, title=f"{table.title}: {table.paper_name}, {there}")
 
@@ -170,6 +172,11 @@ def _beyond(table: Table, output: Path, category: str) -> list[str]:
         judged=table.judged(SET_BESIDE),
         paper=_paper(table, SET_BESIDE, [category]),
     )
+
+
+def _beyond_bar(table: Table, output: Path, category: str) -> Bar | None:
+    paper = _paper(table, SET_BESIDE, [category])
+    return beyond_bar(output, category, judged=table.judged(SET_BESIDE), paper=paper)
 
 
 def categories(results: Results) -> list[str]:

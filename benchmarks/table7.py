@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from bars import draw_bars
 from cells import is_finished, read_cells
 from numpy.typing import NDArray
 from parallel import run_cells
 from reporting import notes, shown, write_json
 from running import evaluate, record, train
 from table7_features import measure_features
-from table7_text import DATA_SETS, FUSED, markdown
+from table7_text import DATA_SETS, FUSED, bars, markdown
 
 from monai_cavga.data.one_class import CLASSES
 from monai_cavga.handlers.files import write_atomic
@@ -181,6 +182,7 @@ def collect(args: argparse.Namespace) -> None:
         commits = [each["training"]["commit"] for each in results if each["data_set"] == name]
         said[name] = notes(args.output, f"{_tag(args)}_{name}", commits) if commits else []
     write_atomic(path, markdown(results, features=features, said=said, fast=args.fast).encode())
+    draw_bars(path.with_suffix(".png"), bars(results, features=features), title="Table 7: image AUROC")
     print(f"wrote {shown(path)} from {len(results)} cells")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from bars import Bar
 from reporting import places, spread
 from running import IMAGENET
 
@@ -97,10 +98,7 @@ def _half(name: str, cells: Results, *, said: Sequence[str], features: Mapping[i
         f"| class | seeds | {' | '.join(SCORES)} | paper | {JUDGED} - paper | PSNR | ImageNet |",
         "|" + "---|" * (len(SCORES) + 6),
     ]
-    by_class = {
-        number: {each["seed"]: each for each in cells if each["class"] == number}
-        for number in sorted({each["class"] for each in cells})
-    }
+    by_class = _by_class(cells)
     for number, by_seed in by_class.items():
         aurocs = {key: [_auroc(each, key) for each in by_seed.values()] for key in SCORES}
         psnr = [each["validation_psnr"] for each in by_seed.values()]
@@ -108,18 +106,51 @@ def _half(name: str, cells: Results, *, said: Sequence[str], features: Mapping[i
         lines.append(
             _row(label, len(by_seed), aurocs, data_set.paper[number], f"{np.mean(psnr):.1f}", features.get(number))
         )
-    seeds = sorted(set.intersection(*(set(by_seed) for by_seed in by_class.values())))
-    if len(by_class) == len(data_set.paper) and seeds:
-        means = {
-            key: [float(np.mean([_auroc(by_seed[seed], key) for by_seed in by_class.values()])) for seed in seeds]
-            for key in SCORES
-        }
+    if means := _means(name, by_class):
         known = [features[number] for number in by_class if number in features]
         mean = float(np.mean(known)) if len(known) == len(by_class) else None
-        lines.append(_row("mean", len(seeds), means, data_set.paper_mean, "", mean))
+        lines.append(_row("mean", len(means[JUDGED]), means, data_set.paper_mean, "", mean))
     else:
         lines += ["", f"{len(by_class)} of {len(data_set.paper)} classes measured: no mean to set beside the paper's."]
     return lines
+
+
+def bars(results: Results, *, features: Mapping[str, Mapping[int, float]]) -> list[Bar]:
+    """Rows of the picture: the paper's score by class, then the mean over classes of every score."""
+    rows: list[Bar] = []
+    for name, data_set in DATA_SETS.items():
+        by_class = _by_class([each for each in results if each["data_set"] == name])
+        for number, by_seed in by_class.items():
+            values = [_auroc(each, JUDGED) for each in by_seed.values()]
+            label = f"{data_set.title} {CLASSES[name][number]}, {JUDGED}"
+            rows.append(Bar(label, float(np.mean(values)), float(np.std(values)), data_set.paper[number]))
+        for key, means in _means(name, by_class).items():
+            label = f"{data_set.title} mean, {key}"
+            rows.append(Bar(label, float(np.mean(means)), float(np.std(means)), data_set.paper_mean))
+        known = features.get(name, {})
+        if len(known) == len(data_set.paper):
+            label = f"{data_set.title} mean, ImageNet"
+            rows.append(Bar(label, float(np.mean(list(known.values()))), 0.0, data_set.paper_mean))
+    return rows
+
+
+def _by_class(cells: Results) -> dict[int, dict[int, Mapping[str, Any]]]:
+    """Cells of one data set by class and seed."""
+    return {
+        number: {each["seed"]: each for each in cells if each["class"] == number}
+        for number in sorted({each["class"] for each in cells})
+    }
+
+
+def _means(name: str, by_class: Mapping[int, Mapping[int, Mapping[str, Any]]]) -> dict[str, list[float]]:
+    """By score, the mean over all ten classes for every seed that has them; empty where a class is missing."""
+    seeds = sorted(set.intersection(*(set(by_seed) for by_seed in by_class.values()))) if by_class else []
+    if len(by_class) != len(DATA_SETS[name].paper) or not seeds:
+        return {}
+    return {
+        key: [float(np.mean([_auroc(by_seed[seed], key) for by_seed in by_class.values()])) for seed in seeds]
+        for key in SCORES
+    }
 
 
 def _row(

@@ -65,23 +65,24 @@ def test_run_keep_and_collect(paper: ModuleType, tmp_path: Path, capsys: pytest.
     files = sorted(path.name for path in output.iterdir())
     assert files == [
         "ablation_screw-fast.md",
+        "ablation_screw-fast.png",
         "ablation_screw-fast_c4_barrier_seed0.json",
         "ablation_screw-fast_c8_seed0.json",
     ]
-    result = json.loads((output / files[2]).read_text())
+    result = json.loads((output / files[3]).read_text())
     assert result["overrides"]["labelled"] == 0.02
     assert result["report"]["n_images"] == {"normal": 3, "anomalous": 2, "unlabelled": 0}  # one of three is learnt from
     assert str(tmp_path) not in json.dumps(result)
     state = torch.load(work / "screw-fast" / "c4_barrier" / "seed0" / "state.pt", weights_only=True)
     assert (state["settings"]["attention_loss"], state["settings"]["w_adv"]) == ("barrier", 0.01)
 
-    (output / files[2]).write_text(json.dumps({**result, "kept": True}))
-    (output / files[1]).unlink()  # evaluated again from its finished training
+    (output / files[3]).write_text(json.dumps({**result, "kept": True}))
+    (output / files[2]).unlink()  # evaluated again from its finished training
     capsys.readouterr()
     paper.main([*words, "--output", str(output)])
     assert "is there already: remove it to measure again" in capsys.readouterr().out
-    assert json.loads((output / files[2]).read_text())["kept"]
-    assert (output / files[1]).is_file()
+    assert json.loads((output / files[3]).read_text())["kept"]
+    assert (output / files[2]).is_file()
     with pytest.raises(ValueError, match=r"holds a model of .* give another --work"):
         paper.ablation.train(paper.ablation.BUNDLE, data=data, work=work / "screw-fast/c8/seed0", overrides={"seed": 3})
 

@@ -236,12 +236,13 @@ def test_bars_are_as_long_as_their_values(paper: ModuleType, tmp_path: Path) -> 
 
     bars.draw_bars(tmp_path / "bars.png", [bars.Bar("a", 0.5, 0.0, 0.25), bars.Bar("b", None, 0.0, None)], title="t")
     picture = np.asarray(Image.open(tmp_path / "bars.png").convert("RGB"))
-    picture = picture[bars.TOP : bars.TOP + 2 * bars.ROW, : bars.LABEL + bars.SCALE]
+    start = picture.shape[1] - bars.VALUE - bars.SCALE
+    picture = picture[bars.TOP : bars.TOP + 2 * bars.ROW, : start + bars.SCALE]
     ours, theirs = ((picture == colour).all(axis=2) for colour in (bars.OURS, bars.PAPER))
     for found, value in ((ours, 0.5), (theirs, 0.25)):
         columns = np.flatnonzero(found.any(axis=0))
-        assert columns[0] == bars.LABEL
-        assert columns[-1] == bars.LABEL + round(bars.SCALE * value)
+        assert columns[0] == start
+        assert columns[-1] == start + round(bars.SCALE * value)
         assert not found[bars.ROW :].any()  # no bar in the second row
 
 

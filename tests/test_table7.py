@@ -61,7 +61,11 @@ def test_run_and_keep(paper: ModuleType, tmp_path: Path, capsys: pytest.CaptureF
     data, output = write_shapes(tmp_path / "shapes", normal=80, anomalous=5), tmp_path / "results"
     words = ["table7", "--data-mnist", str(data), "--classes", "1", "--fast", "--work", str(tmp_path / "work")]
     paper.main([*words, "--output", str(output)])
-    assert sorted(path.name for path in output.iterdir()) == ["table7-fast.md", "table7-fast_mnist_1_seed0.json"]
+    assert sorted(path.name for path in output.iterdir()) == [
+        "table7-fast.md",
+        "table7-fast.png",
+        "table7-fast_mnist_1_seed0.json",
+    ]
     result = json.loads((output / "table7-fast_mnist_1_seed0.json").read_text())
     assert result["report"]["n_images"] == {"normal": 5, "anomalous": 15}
     assert result["validation_psnr"] > 0
