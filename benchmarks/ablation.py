@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from bars import Bar, draw_bars
-from cells import WEIGHTS_FILE, is_finished, read_cells
+from cells import is_finished, read_cells, refuse_mixed_weights
 from parallel import run_cells
 from reporting import notes, places, shown, spread, write_json
 from running import evaluate, record, train, weights_file, weights_words
@@ -154,12 +153,7 @@ def wanted(args: argparse.Namespace, result: Mapping[str, Any]) -> dict[str, Any
 def collect(args: argparse.Namespace) -> None:
     """Write the category's table from its result files."""
     results = read_cells(args.output, f"ablation_{_tag(args)}_c*_seed*.json", partial(wanted, args), table="ablation")
-    for key in ("encoder_weights", WEIGHTS_FILE):
-        weights = sorted({result[key] for result in results if key in result})
-        if len(weights) > 1:
-            sys.exit(
-                f"encoders of {_tag(args)} start from {' and '.join(weights)}, expected one: remove the others' cells"
-            )
+    refuse_mixed_weights(results, _tag(args))
     path: Path = args.output / f"ablation_{_tag(args)}.md"
     write_atomic(path, table(results, args).encode())
     bars = [_bar(f"{name} {column.title}", results, name) for name, column in COLUMNS.items()]

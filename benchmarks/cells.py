@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,19 @@ def read_cells(output: Path, pattern: str, wanted: Wanted, *, table: str) -> lis
     if not results:
         sys.exit(f"no results {pattern} in {shown(output)}: run `benchmarks/paper.py {table}` first")
     return results
+
+
+def refuse_mixed_weights(results: Sequence[Mapping[str, Any]], what: str) -> None:
+    """End the program with one line if encoders of one table start from different weights.
+
+    Args:
+        results: cells whose encoder starts from what the command line named.
+        what: the table, in words.
+    """
+    for key in ("encoder_weights", WEIGHTS_FILE):
+        weights = sorted({result[key] for result in results if key in result})
+        if len(weights) > 1:
+            sys.exit(f"encoders of {what} start from {' and '.join(weights)}, expected one: remove the others' cells")
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:

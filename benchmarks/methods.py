@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -130,6 +130,11 @@ def first_weights(training: str, *, asked: str) -> str:
     """What a training's encoder begins with: the weights asked for, unless it always begins with random ones."""
     weights: str = TRAININGS[training].overrides.get("encoder_weights", asked)
     return weights
+
+
+def starting_from_file(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those of a table's cells whose encoder starts from the weights that the command line names."""
+    return [each for each in results if "encoder_weights" not in TRAININGS[METHODS[each["method"]].training].overrides]
 
 
 def cell_settings(method: str, args: argparse.Namespace) -> dict[str, Any]:

@@ -14,9 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import ablation
-from cells import is_finished, read_cells
+from cells import is_finished, read_cells, refuse_mixed_weights
 from measuring import measure
-from methods import METHODS, TRAININGS, cell_parts, cell_settings, detector, first_weights, train_model
+from methods import (
+    METHODS,
+    TRAININGS,
+    cell_parts,
+    cell_settings,
+    detector,
+    first_weights,
+    starting_from_file,
+    train_model,
+)
 from parallel import Cell, run_cells
 from reporting import shown, write_json
 from running import is_trained, record
@@ -146,6 +155,7 @@ def wanted(args: argparse.Namespace, result: Mapping[str, Any]) -> dict[str, Any
 def collect(args: argparse.Namespace) -> None:
     """Write both tables and their pictures from the result files of every category."""
     results = read_cells(args.output, f"{_tag(args)}_*_seed*.json", partial(wanted, args), table="table3")
+    refuse_mixed_weights(starting_from_file(results), _tag(args))
     settings = {**COMMON, **(FAST if args.fast else {})}
     write_tables(results, output=args.output, settings=settings, fast=args.fast)
     print(f"wrote tables 3 and 6 in {shown(args.output)} from {len(results)} cells")

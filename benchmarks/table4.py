@@ -15,9 +15,19 @@ from typing import Any
 
 import numpy as np
 from bars import Bar, draw_bars
-from cells import is_finished, read_cells
+from cells import is_finished, read_cells, refuse_mixed_weights
 from measuring import IMAGE_QUANTILE, measure
-from methods import LEFT_OUT, METHODS, TRAININGS, cell_parts, cell_settings, detector, first_weights, train_model
+from methods import (
+    LEFT_OUT,
+    METHODS,
+    TRAININGS,
+    cell_parts,
+    cell_settings,
+    detector,
+    first_weights,
+    starting_from_file,
+    train_model,
+)
 from paper_numbers import TABLE4_ACCURACY, TABLE4_IOU, TABLE4_SCENES
 from parallel import run_cells
 from reporting import notes, places, shown, spread, write_json
@@ -135,6 +145,7 @@ def wanted(args: argparse.Namespace, result: Mapping[str, Any]) -> dict[str, Any
 def collect(args: argparse.Namespace) -> None:
     """Write the table and its picture from its result files."""
     results = read_cells(args.output, f"{_tag(args)}_*_seed*.json", partial(wanted, args), table="table4")
+    refuse_mixed_weights(starting_from_file(results), _tag(args))
     path: Path = args.output / f"{_tag(args)}.md"
     write_atomic(path, table(results, args).encode())
     bars = []

@@ -308,3 +308,16 @@ def test_rows_beyond_the_paper_by_hand(paper: ModuleType, tmp_path: Path) -> Non
         in localisation
     )
     assert "| fused | calibrated | 2 | 0.750 ± 0.000 | – | – | 0.78 | -0.030 |" in detection
+
+
+def test_a_mix_of_first_weights_is_refused(paper: ModuleType, tmp_path: Path) -> None:
+    """CAVGA-D_u begins with random weights whatever is given, so it may stand beside the others."""
+    cell(tmp_path, "screw", "CAVGA-D_u", 0.1)
+    for method, start in (("AE_L2", "a" * 12), ("CAVGA-R_u", "b" * 12)):
+        path = cell(tmp_path, "screw", method, 0.1)
+        result = {**json.loads(path.read_text()), "encoder_weights": "ResNet-18", "encoder_weights_sha256": start}
+        path.write_text(json.dumps(result))
+    with pytest.raises(SystemExit, match=r"encoders of table3 start from a{12} and b{12}, expected one: remove the"):
+        paper.main(["collect", "table3", "--output", str(tmp_path)])
+    path.unlink()
+    paper.main(["collect", "table3", "--output", str(tmp_path)])
