@@ -29,11 +29,11 @@ def draw_bars(path: Path, bars: Sequence[Bar], *, title: str) -> None:
 
     Args:
         path: of the file.
-        bars: top to bottom, at least one; values in [0, 1].
+        bars: top to bottom; values in [0, 1].
         title: one line.
     """
     font = ImageFont.load_default(size=15)
-    bars_at = 30 + round(max(font.getlength(bar.label) for bar in bars))
+    bars_at = 30 + round(max((font.getlength(bar.label) for bar in bars), default=0))
     picture = Image.new("RGB", (bars_at + SCALE + VALUE, TOP + ROW * len(bars) + 30), "white")
     draw = ImageDraw.Draw(picture)
     draw.text((10, 8), title, fill=INK, font=font)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,24 +48,26 @@ def beyond(
     return lines + [_row(key, runs, metrics=metrics, judged=judged, paper=paper) for key in MAPS]
 
 
-def beyond_bar(folder: Path, category: str, *, judged: str, paper: float | None) -> Bar | None:
-    """The row of the table's picture: the attention's, which the paper's number is of; None where none was measured."""
-    values = [run["report"]["maps"]["attention"].get(judged) for run in _runs(folder, category)]
+def beyond_bar(folder: Path, category: str, *, key: str, judged: str, paper: float | None) -> Bar | None:
+    """A row of the table's picture: one of `MAPS`; None where it was not measured."""
+    values = [run["report"]["maps"].get(key, {}).get(judged) for run in _runs(folder, category)]
     if not values or None in values:
         return None
-    return Bar("ours, made defects: A", float(np.mean(values)), float(np.std(values)), paper)
+    return Bar(f"ours, made defects: {key}", float(np.mean(values)), float(np.std(values)), paper)
 
 
 def _runs(folder: Path, category: str) -> list[dict[str, Any]]:
-    """Without labels and by the protocol's own rule, seed by seed."""
-    files = sorted(folder.glob(f"synthetic_{category}_k0_seed?.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    """Without labels, with the protocol's own settings and rule, seed by seed."""
+    name = re.compile(rf"synthetic_{re.escape(category)}_k0_seed\d+\.json")
+    files = sorted(path for path in folder.iterdir() if name.fullmatch(path.name))
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    return [run for run in runs if not run["overrides"]]
 
 
 def _row(
     key: str, runs: Sequence[Mapping[str, Any]], *, metrics: Mapping[str, str], judged: str, paper: float | None
 ) -> str:
-    values = {metric: [run["report"]["maps"][key].get(metric) for run in runs] for metric in metrics.values()}
+    values = {metric: [run["report"]["maps"].get(key, {}).get(metric) for run in runs] for metric in metrics.values()}
     ours = " | ".join(spread(values[metric]) for metric in metrics.values())
     known = [value for value in values[judged] if value is not None]
     both = paper is not None and len(known) == len(runs)

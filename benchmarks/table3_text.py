@@ -175,8 +175,10 @@ def _beyond(table: Table, output: Path, category: str) -> list[str]:
 
 
 def _beyond_bar(table: Table, output: Path, category: str) -> Bar | None:
+    """The map that the table is of: the paper's IoU is the attention's, its accuracy that of an image's score."""
+    key = "attention" if table.number == 3 else "fused"
     paper = _paper(table, SET_BESIDE, [category])
-    return beyond_bar(output, category, judged=table.judged(SET_BESIDE), paper=paper)
+    return beyond_bar(output, category, key=key, judged=table.judged(SET_BESIDE), paper=paper)
 
 
 def categories(results: Results) -> list[str]:

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 from bars import draw_bars
-from cells import is_finished, read_cells
+from cells import differences, is_finished, read_cells, refuse_mixed_weights
 from numpy.typing import NDArray
 from parallel import run_cells
 from reporting import notes, shown, write_json
 from running import evaluate, record, train
-from table7_features import measure_features
+from table7_features import features_settings, measure_features
 from table7_text import DATA_SETS, FUSED, bars, markdown
 
 from monai_cavga.data.one_class import CLASSES
@@ -82,11 +82,13 @@ def run(args: argparse.Namespace) -> None:
         if not is_finished(cell_path(args, data_set, number, seed), partial(wanted, args))
     ]
     if args.weights is not None:
+        if args.weights == "none":
+            sys.exit("--weights is none, expected a file of ResNet-18 or 'imagenet': random features measure nothing")
         cells += [
             partial(measure_features_cell, args, data_set, data=data, number=number)
             for data_set, data in folders.items()
             for number in (args.classes if data is not None else ())
-            if not features_path(args, data_set, number).is_file()
+            if not _features_are_there(args, data_set, number)
         ]
     run_cells(cells, address=args.ray)
     collect(args)
@@ -100,8 +102,21 @@ def features_path(args: argparse.Namespace, data_set: str, number: int) -> Path:
 
 def measure_features_cell(args: argparse.Namespace, data_set: str, *, data: Path, number: int) -> None:
     """Write the result of `measure_features`."""
-    result = measure_features(data_set, data=data, number=number, weights=args.weights)
+    flags = " --fast" if args.fast else ""
+    result = measure_features(data_set, data=data, number=number, weights=args.weights, flags=flags)
     write_json(features_path(args, data_set, number), result)
+
+
+def _features_are_there(args: argparse.Namespace, data_set: str, number: int) -> bool:
+    """Whether a result is there; the program ends with one line if it is of other weights."""
+    path = features_path(args, data_set, number)
+    if not path.is_file():
+        return False
+    result = json.loads(path.read_text(encoding="utf-8"))
+    expected = features_settings(args.weights)
+    if problem := differences({key: result.get(key) for key in expected}, expected):
+        sys.exit(f"{shown(path)} was measured with {problem}: remove it, or give another --output")
+    return True
 
 
 def cell_path(args: argparse.Namespace, data_set: str, number: int, seed: int) -> Path:
@@ -174,13 +189,16 @@ def collect(args: argparse.Namespace) -> None:
     """Write the table from its result files."""
     results = read_cells(args.output, f"{_tag(args)}_*_seed*.json", partial(wanted, args), table="table7")
     path: Path = args.output / f"{_tag(args)}.md"
-    features: dict[str, dict[int, float]] = {}
+    features: dict[str, dict[int, dict[str, Any]]] = {}
     said: dict[str, list[str]] = {}
     for name in DATA_SETS:
         files = {number: features_path(args, name, number) for number in range(10)}
-        features[name] = {n: json.loads(file.read_text())["image_auroc"] for n, file in files.items() if file.is_file()}
+        features[name] = {n: json.loads(file.read_text("utf-8")) for n, file in files.items() if file.is_file()}
         commits = [each["training"]["commit"] for each in results if each["data_set"] == name]
         said[name] = notes(args.output, f"{_tag(args)}_{name}", commits) if commits else []
+    refuse_mixed_weights(
+        [each for by_class in features.values() for each in by_class.values()], f"{_tag(args)}_features"
+    )
     write_atomic(path, markdown(results, features=features, said=said, fast=args.fast).encode())
     draw_bars(path.with_suffix(".png"), bars(results, features=features), title="Table 7: image AUROC")
     print(f"wrote {shown(path)} from {len(results)} cells")

@@ -21,7 +21,12 @@ from monai_cavga.transforms import LoadRGBd
 SIZE, BATCH = (32, 32), 200
 
 
-def measure_features(data_set: str, *, data: Path, number: int, weights: str) -> dict[str, Any]:
+def features_settings(weights: str) -> dict[str, Any]:
+    """What a finished result must have: the size and the first weights."""
+    return {"size": list(SIZE), "encoder_weights": weights_words(weights), **weights_file(weights)}
+
+
+def measure_features(data_set: str, *, data: Path, number: int, weights: str, flags: str = "") -> dict[str, Any]:
     """Fit one Gaussian to the features of a class's training images; how well its distance tells the other classes.
 
     Args:
@@ -29,6 +34,7 @@ def measure_features(data_set: str, *, data: Path, number: int, weights: str) ->
         data: its folder.
         number: the normal class.
         weights: of ResNet-18, a file or "imagenet".
+        flags: of the command line, for the result's command.
     """
     localizer = CAVGALocalizer(CAVGA(architecture="R", stages=3, decoder=False), maps=["latent_distance"]).eval()
     load_encoder_weights(localizer.network.encoder, weights)
@@ -41,10 +47,8 @@ def measure_features(data_set: str, *, data: Path, number: int, weights: str) ->
     return {
         "data_set": data_set,
         "class": number,
-        "command": f"python benchmarks/paper.py table7 --data-{data_set} DIR --classes {number} --weights FILE",
-        "encoder_weights": weights_words(weights),
-        **weights_file(weights),
-        "size": list(SIZE),
+        "command": f"python benchmarks/paper.py table7 --data-{data_set} DIR --classes {number} --weights FILE{flags}",
+        **features_settings(weights),
         "positions": used,
         "image_auroc": float(image_auroc(torch.cat(scores).double().numpy(), torch.cat(labels).double().numpy())),
         "machine": machine(),
@@ -52,7 +56,8 @@ def measure_features(data_set: str, *, data: Path, number: int, weights: str) ->
 
 
 def _loader(data_set: str, *, data: Path, number: int, section: str) -> DataLoader:
-    """Batches of a section, grey images as three equal channels."""
-    reading = Compose([LoadRGBd("image", channels=3), Resized("image", spatial_size=SIZE, mode="bilinear")])
+    """Batches of a section, read as the bundle reads them, grey images as three equal channels."""
+    resized = Resized("image", spatial_size=SIZE, mode="bilinear", anti_aliasing=True)
+    reading = Compose([LoadRGBd("image", channels=3), resized])
     items = one_class_items(data, section, dataset=data_set, normal_class=number, validation_fraction=0.1, seed=0)
     return DataLoader(InMemoryDataset(items, reading), batch_size=BATCH)

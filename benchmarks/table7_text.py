@@ -13,6 +13,7 @@ from running import IMAGENET
 from monai_cavga.data.one_class import CLASSES
 
 Results = Sequence[Mapping[str, Any]]
+Features = Mapping[int, Mapping[str, Any]]  # by class, results of ImageNet features
 
 
 class DataSet(NamedTuple):
@@ -49,7 +50,7 @@ LEFT_OUT = "LSA, OCGAN, ULSLM, CapsNet_PP, CapsNet_RE, ADGAN: networks of their 
 def markdown(
     results: Results,
     *,
-    features: Mapping[str, Mapping[int, float]],
+    features: Mapping[str, Features],
     said: Mapping[str, Sequence[str]],
     fast: bool,
 ) -> str:
@@ -57,7 +58,7 @@ def markdown(
 
     Args:
         results: finished cells.
-        features: by data set and class, the AUROC of ImageNet features, where it was measured.
+        features: by data set, results of ImageNet features, where there are some.
         said: by data set, sentences about the data.
         fast: the cells are only a trial.
     """
@@ -67,8 +68,8 @@ def markdown(
         f"Made by `python benchmarks/paper.py collect table7{' --fast' if fast else ''}` from the JSON files beside "
         "it. Image AUROC of CAVGA-D_u over the whole test set, the class in the first column normal. Score: the mean "
         f"of a map; `{JUDGED}`, |x - x^|, is the paper's (its sum), the others are of the same network: "
-        "`relative_residual`, that over what a low-pass loses of the same image (ours; thought of when numbers of this "
-        "test set had been seen), `kl` of the posterior from N(0, 1), "
+        "`relative_residual`, that over what a low-pass loses of the same image (ours; thought of, and put into "
+        "`fused`, when numbers of this test set had been seen), `kl` of the posterior from N(0, 1), "
         "`latent_distance` to a Gaussian of the training normals' features, `attention` 1 - A, `fused` the sum of "
         f"{', '.join(FUSED)}, each standardised by held-out normals. 32 x 32 pixels, latent of 1 x 1 x 16, weights "
         "drawn at random (the paper's DCGAN is pretrained on CelebA), weight of L_adv 0.01 (paper: 1), bfloat16. "
@@ -86,7 +87,7 @@ def markdown(
     return "\n".join([*lines, "", "Anomaly relative to the training normals."]) + "\n"
 
 
-def _half(name: str, cells: Results, *, said: Sequence[str], features: Mapping[int, float]) -> list[str]:
+def _half(name: str, cells: Results, *, said: Sequence[str], features: Features) -> list[str]:
     """The table of one data set; a mean over classes stands only where all ten were measured with the same seeds."""
     data_set = DATA_SETS[name]
     lines = [f"## {data_set.title}, epochs: {cells[0]['overrides']['epochs']}", ""]
@@ -105,18 +106,30 @@ def _half(name: str, cells: Results, *, said: Sequence[str], features: Mapping[i
         psnr = [each["validation_psnr"] for each in by_seed.values()]
         label = f"{number} {CLASSES['cifar10'][number]}" if name == "cifar10" else str(number)
         lines.append(
-            _row(label, len(by_seed), aurocs, data_set.paper[number], f"{np.mean(psnr):.1f}", features.get(number))
+            _row(
+                label,
+                len(by_seed),
+                aurocs,
+                data_set.paper[number],
+                f"{np.mean(psnr):.1f}",
+                _of_features(features, number),
+            )
         )
     if means := _means(name, by_class):
-        known = [features[number] for number in by_class if number in features]
-        mean = float(np.mean(known)) if len(known) == len(by_class) else None
-        lines.append(_row("mean", len(means[JUDGED]), means, data_set.paper_mean, "", mean))
+        lines.append(
+            _row("mean", len(means[JUDGED]), means, data_set.paper_mean, "", _mean_of_features(name, features))
+        )
     else:
-        lines += ["", f"{len(by_class)} of {len(data_set.paper)} classes measured: no mean to set beside the paper's."]
+        whole = len(by_class) == len(data_set.paper)
+        why = "no seed has all classes" if whole else f"{len(by_class)} of {len(data_set.paper)} classes measured"
+        lines += ["", f"{why}: no mean to set beside the paper's."]
+    if features:
+        where = sorted({(each["machine"]["date"], each["machine"]["commit"][:10]) for each in features.values()})
+        lines += ["", f"ImageNet measured {', '.join(f'{date} at {commit}' for date, commit in where)}."]
     return lines
 
 
-def bars(results: Results, *, features: Mapping[str, Mapping[int, float]]) -> list[Bar]:
+def bars(results: Results, *, features: Mapping[str, Features]) -> list[Bar]:
     """Rows of the picture: the paper's score by class, then the mean over classes of every score."""
     rows: list[Bar] = []
     for name, data_set in DATA_SETS.items():
@@ -128,11 +141,20 @@ def bars(results: Results, *, features: Mapping[str, Mapping[int, float]]) -> li
         for key, means in _means(name, by_class).items():
             label = f"{data_set.title} mean, {key}"
             rows.append(Bar(label, float(np.mean(means)), float(np.std(means)), data_set.paper_mean))
-        known = features.get(name, {})
-        if len(known) == len(data_set.paper):
-            label = f"{data_set.title} mean, ImageNet"
-            rows.append(Bar(label, float(np.mean(list(known.values()))), 0.0, data_set.paper_mean))
+        mean = _mean_of_features(name, features.get(name, {}))
+        if by_class and mean is not None:
+            rows.append(Bar(f"{data_set.title} mean, ImageNet", mean, 0.0, data_set.paper_mean))
     return rows
+
+
+def _of_features(features: Features, number: int) -> float | None:
+    return float(features[number]["image_auroc"]) if number in features else None
+
+
+def _mean_of_features(name: str, features: Features) -> float | None:
+    """Over all classes; None where one is missing."""
+    known = [float(each["image_auroc"]) for each in features.values()]
+    return float(np.mean(known)) if len(known) == len(DATA_SETS[name].paper) else None
 
 
 def _by_class(cells: Results) -> dict[int, dict[int, Mapping[str, Any]]]:

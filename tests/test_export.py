@@ -249,10 +249,11 @@ def scaled(scales: dict[str, list[float]]) -> list[dict[str, Any]]:
     return [{"_target_": "monai_cavga.handlers.LocalisationHandler", "output_dir": "x", "scales": scales}]
 
 
-def test_map_without_a_scale_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["kl", "relative_residual"])
+def test_map_without_a_scale_is_refused(name: str, tmp_path: Path) -> None:
     for handlers in (scaled({"fused": [0, 1]}), []):
-        overrides = {**drawn("mstc", tmp_path), "maps": ["kl"], "handlers": handlers}
-        with pytest.raises(ExportError, match="'kl' has no upper end and the bundle no scale for it"):
+        overrides = {**drawn("mstc", tmp_path), "maps": [name], "handlers": handlers}
+        with pytest.raises(ExportError, match=f"{name!r} has no upper end and the bundle no scale for it"):
             deploy(BUNDLES / "mstc", overrides)
 
 

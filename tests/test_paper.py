@@ -106,7 +106,14 @@ def test_signs_of_the_effects(paper: ModuleType, tmp_path: Path) -> None:
     assert "| c2 to c4 | +0.13 | -0.050 | refuted | -0.050 | refuted | 1 |" in text
     assert "| c5 to c6 | +0.13 | +0.000 | no difference | +0.000 | no difference | 1 |" in text
     assert "| L_ae, conv z | c3 to c4 | +0.14 | – | not measured | – | not measured | 0 |" in text
+    results = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("ablation_leather_c[1-6]_*.json"))]
+    bar = paper.ablation._bar("c1", results, "c1")
+    assert (bar.label, round(bar.ours, 3), round(bar.spread, 3), bar.paper) == ("c1", 0.4, 0.356, 0.24)
+    assert paper.ablation._bar("c8", results, "c8") is None
     assert "| c1 | CAVGA-R_u*, flat z | 3 | 0.400 ± 0.356 |" in text  # hand: sqrt((0.09 + 0.04 + 0.25) / 3)
+    (tmp_path / "ablation_leather.md").unlink()
+    paper.main(["collect", "table8", "--category", "leather", "--output", str(tmp_path)])  # the paper's name of it
+    assert (tmp_path / "ablation_leather.md").read_text() == text
 
 
 def test_refusals(paper: ModuleType, tmp_path: Path) -> None:

@@ -299,7 +299,10 @@ def test_rows_beyond_the_paper_by_hand(paper: ModuleType, tmp_path: Path) -> Non
     for seed, value in enumerate((0.3, 0.4)):
         row = {"iou@0.5_images": value, "pixel_auroc": 0.9, "accuracy_paper": 0.75, "image_auroc": None}
         report = {"maps": dict.fromkeys(("attention", "class", "fused"), row)}
-        (tmp_path / f"synthetic_screw_k0_seed{seed}.json").write_text(json.dumps({"report": report}))
+        (tmp_path / f"synthetic_screw_k0_seed{seed}.json").write_text(json.dumps({"overrides": {}, "report": report}))
+    other = {"overrides": {"epochs": 1}, "report": report}
+    (tmp_path / "synthetic_screw_k0_seed12.json").write_text(json.dumps(other))  # other settings: not read
+    (tmp_path / "synthetic_screw_k0_seed0_peaks.json").write_text("of another rule: not read")
     (tmp_path / "synthetic_screw_k4_seed0.json").write_text("of a training with labels: not read")
     paper.main(["collect", "table3", "--output", str(tmp_path)])
     localisation, detection = ((tmp_path / f"table{number}.md").read_text() for number in (3, 6))
@@ -308,6 +311,18 @@ def test_rows_beyond_the_paper_by_hand(paper: ModuleType, tmp_path: Path) -> Non
         in localisation
     )
     assert "| fused | calibrated | 2 | 0.750 ± 0.000 | – | – | 0.78 | -0.030 |" in detection
+    import table3_beyond
+
+    bar = table3_beyond.beyond_bar(tmp_path, "screw", key="attention", judged="iou@0.5_images", paper=0.48)
+    assert (bar.label, round(bar.ours, 6), round(bar.spread, 6), bar.paper) == (
+        "ours, made defects: attention",
+        0.35,
+        0.05,
+        0.48,
+    )
+    nothing = {"key": "fused", "judged": "image_auroc", "paper": None}
+    assert table3_beyond.beyond_bar(tmp_path, "screw", **nothing) is None  # no value
+    assert table3_beyond.beyond_bar(tmp_path, "grid", **nothing) is None  # no run
 
 
 def test_a_mix_of_first_weights_is_refused(paper: ModuleType, tmp_path: Path) -> None:

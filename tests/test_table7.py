@@ -8,8 +8,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from monai_cavga.data import write_shapes
+from monai_cavga.networks import ResNetEncoder
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -91,25 +94,65 @@ def test_table_by_hand(paper: ModuleType, tmp_path: Path) -> None:
     assert "| 5 dog | 1 | 0.600 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.552 | +0.048 | 20.0 | – |" in text
     assert "| 6 | 1 | 0.900 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.988 | -0.088 | 20.0 | – |" in text
     for number in range(10):
-        (tmp_path / f"table7_features_mnist_{number}.json").write_text(json.dumps({"image_auroc": 0.9 + number / 100}))
+        features = {"image_auroc": 0.9 + number / 100, "machine": {"date": "2026-01-02", "commit": "1" * 40}}
+        (tmp_path / f"table7_features_mnist_{number}.json").write_text(json.dumps(features))
     paper.main(["collect", "table7", "--output", str(tmp_path)])
     text = (tmp_path / "table7.md").read_text()
     assert "| 6 | 1 | 0.900 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.988 | -0.088 | 20.0 | 0.960 |" in text
     assert "| mean | 1 | 0.890 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.986 | -0.096 |  | 0.945 |" in text
+    assert "ImageNet measured 2026-01-02 at 1111111111." in text
+    other = {**features, "encoder_weights": "none"}
+    (tmp_path / "table7_features_mnist_0.json").write_text(json.dumps({**features, "encoder_weights": "ResNet-18"}))
+    (tmp_path / "table7_features_mnist_1.json").write_text(json.dumps(other))
+    with pytest.raises(SystemExit, match="encoders of table7_features start from ResNet-18 and none, expected one"):
+        paper.main(["collect", "table7", "--output", str(tmp_path)])
     assert "lossy copy (JPEG) with 2,500 training images" in text
 
 
+def test_picture_by_hand(paper: ModuleType, tmp_path: Path) -> None:
+    """hand: a row for each class, then the mean of each score where one seed has all classes."""
+    import table7_text
+
+    one = [json.loads(cell(tmp_path, "mnist", number, 0.5 + number / 100).read_text()) for number in range(10)]
+    features = {number: {"image_auroc": 0.75} for number in range(10)}
+    rows = table7_text.bars(one, features={"mnist": features, "cifar10": features})
+    assert [row.label for row in rows[:2]] == ["MNIST 0, residual", "MNIST 1, residual"]
+    assert (rows[1].ours, rows[1].spread, rows[1].paper) == (0.51, 0.0, 0.997)
+    assert [row.label for row in rows[10:]] == [
+        *(f"MNIST mean, {key}" for key in table7_text.SCORES),
+        "MNIST mean, ImageNet",
+    ]
+    assert rows[10].ours == pytest.approx(0.545)
+    assert (rows[-1].ours, rows[-1].paper) == (0.75, 0.986)
+    one[3]["seed"] = 1
+    assert len(table7_text.bars(one, features={})) == 10
+    said = table7_text.markdown(one, features={}, said={}, fast=False)
+    assert "no seed has all classes: no mean to set beside the paper's" in said
+
+
 def test_features_are_measured_without_training(paper: ModuleType, tmp_path: Path) -> None:
-    """hand: a tenth of 80 normals is held out, a feature map has 4 x 4 positions of stride 8."""
+    """hand: a tenth of 80 normals is held out, a feature map has 4 x 4 positions of stride 8; weights from a file."""
+    torch.manual_seed(0)
+    weights = tmp_path / "weights.safetensors"
+    encoder = {key: value.contiguous() for key, value in ResNetEncoder(3, stages=3).state_dict().items()}
+    save_file({key: value for key, value in encoder.items() if "num_batches" not in key}, weights)
     data, output = write_shapes(tmp_path / "shapes", normal=80, anomalous=5), tmp_path / "results"
     words = ["table7", "--data-mnist", str(data), "--classes", "1", "--fast", "--work", str(tmp_path / "work")]
-    paper.main([*words, "--output", str(output), "--weights", "none"])
+    paper.main([*words, "--output", str(output), "--weights", str(weights)])
     result = json.loads((output / "table7-fast_features_mnist_1.json").read_text())
     assert 0 <= result["image_auroc"] <= 1
-    assert result["encoder_weights"] == "none"
+    assert result["encoder_weights"] == "ResNet-18, ImageNet, conv1 to layer3"
+    assert result["command"].endswith("--classes 1 --weights FILE --fast")
     assert result["positions"] == 72 * 16
     row = next(line for line in (output / "table7-fast.md").read_text().splitlines() if line.startswith("| 1 | 1 |"))
     assert row.endswith(f"| {result['image_auroc']:.3f} |")
+    save_file({"conv1.weight": torch.ones(64, 3, 7, 7)}, weights)
+    with pytest.raises(
+        SystemExit, match=r"features_mnist_1.json was measured with encoder_weights_sha256 .* remove it"
+    ):
+        paper.main([*words, "--output", str(output), "--weights", str(weights)])
+    with pytest.raises(SystemExit, match="--weights is none, expected a file of ResNet-18 or 'imagenet'"):
+        paper.main([*words, "--output", str(output), "--weights", "none"])
 
 
 def test_fused_is_standardised_by_held_out_normals(paper: ModuleType, tmp_path: Path) -> None:

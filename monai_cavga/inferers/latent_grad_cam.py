@@ -41,7 +41,8 @@ class LatentGradCAMInferer(Inferer):
         self.method = method
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """``(B, C, H, W)`` in [0, 1] to ``(B, len(maps), H, W)`` in [0, 1]; higher = more anomalous.
+        """``(B, C, H, W)`` in [0, 1] to ``(B, len(maps), H, W)``; higher = more anomalous. In [0, 1] but
+        ``kl``, ``relative_residual`` and ``latent_distance``, which are 0 or more.
 
         Raises:
             ValueError: as the network does, for an unknown map or a size that its stride does not divide.

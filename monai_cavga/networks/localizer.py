@@ -65,7 +65,7 @@ class CAVGALocalizer(nn.Module):
         return self.anomaly_maps(image, self.maps)
 
     def anomaly_maps(self, image: Tensor, names: list[str]) -> Tensor:
-        """As `CAVGA.anomaly_maps`, for inferers to take either; ``latent_distance`` has no upper end, too."""
+        """As `CAVGA.anomaly_maps`, for inferers to take either; ``latent_distance`` too has no upper end."""
         fused = "fused" in names
         needs_distance = "latent_distance" in names or (fused and self.uses_distance)
         pyramid = self.network.pyramid(image, all_stages=needs_distance)
@@ -75,6 +75,14 @@ class CAVGALocalizer(nn.Module):
         has_class = self.network.pyramid_classifier is not None
         if has_class and (fused or "class" in names):
             logit = self.network.class_logit(pyramid)
+        own: list[str] = []
+        for name in names:
+            if name != "latent_distance" and name != "fused" and not (name == "class" and has_class):
+                own.append(name)
+        found = image
+        if len(own) > 0:
+            found = self.network.maps_from(pyramid, image, own)  # together: it decodes once
+        start = 0
         maps: list[Tensor] = []
         for name in names:
             if name == "latent_distance":
@@ -86,7 +94,9 @@ class CAVGALocalizer(nn.Module):
             elif name == "class" and has_class:
                 maps.append(_as_large(torch.sigmoid(logit), image))
             else:
-                maps.append(self.network.maps_from(pyramid, image, [name]))
+                channels = image.shape[1] if name == "reconstruction" else 1
+                maps.append(found[:, start : start + channels])
+                start += channels
         return torch.cat(maps, dim=1)
 
     def parts(self, pyramid: list[Tensor]) -> Tensor:

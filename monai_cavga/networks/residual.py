@@ -28,7 +28,7 @@ def relative_residual(image: Tensor, reconstruction: Tensor) -> Tensor:
     image takes most of it out.
 
     Args:
-        image: ``(B, C, H, W)`` in [0, 1], sides multiples of 4 pixels.
+        image: ``(B, C, H, W)`` in [0, 1], sides multiples of 4 pixels, as every encoder's stride makes them.
         reconstruction: as ``image``.
 
     Returns:
@@ -42,7 +42,7 @@ def detail(image: Tensor) -> Tensor:
     """How much of an image a low-pass loses: the mean of ``|x - up(down(x))|``, averages over 4 x 4 pixels, bilinear.
 
     Args:
-        image: ``(B, C, H, W)`` in [0, 1], sides multiples of 4 pixels.
+        image: ``(B, C, H, W)`` in [0, 1], sides multiples of 4 pixels, as every encoder's stride makes them.
 
     Returns:
         ``(B, 1, 1, 1)`` in [0, 1], one value for each image.

@@ -87,6 +87,9 @@ def test_training_goes_on_from_its_state(data: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as raised:
         run("training", dataset_dir=str(data), epochs=2, **{**TRAINING, "normal_class": 2}, **files(tmp_path / "whole"))
     assert "got normal_class 1, expected 2" in str(raised.value.__cause__.__cause__ or raised.value.__cause__)
+    with pytest.raises(RuntimeError) as raised:  # another schedule
+        run("training", dataset_dir=str(data), epochs=3, **TRAINING, **files(tmp_path / "whole"))
+    assert "got epochs 2, expected 3" in str(raised.value.__cause__.__cause__ or raised.value.__cause__)
 
 
 def test_evaluating_reports_images_only(trained: Path, data: Path, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_maps_that_are_none(maps: tuple[str, ...]) -> None:
 
 # --- maps that need a calibration ---
 
-ALL_MAPS = ("fused", "class", "latent_distance", "attention")
+ALL_MAPS = ("fused", "relative_residual", "class", "latent_distance", "attention", "residual")
 
 
 def calibrated(
@@ -101,7 +101,13 @@ def calibrated(
 ) -> CAVGALocalizer:
     """A localiser whose buffers are drawn: none is at its default."""
     torch.manual_seed(0)
-    net = CAVGA(architecture=architecture, stages=stages, latent_channels=4, head=head, decoder=head == "none")
+    net = CAVGA(
+        architecture=architecture,
+        stages=stages,
+        latent_channels=4,
+        head=head,
+        decoder=any("residual" in m for m in maps),
+    )
     module = CAVGALocalizer(net, maps=maps).eval()
     generator = torch.Generator().manual_seed(1)
     channels = len(module.distance.mean)
@@ -139,7 +145,7 @@ def test_the_threshold_is_a_half_and_more_of_either_map_is_more() -> None:
 
 @torch.no_grad()
 def test_fused_is_made_of_the_two_others() -> None:
-    module = calibrated()
+    module = calibrated(maps=("fused", "class", "latent_distance", "attention"))
     network = module.network
     pyramid = network.pyramid(large())
     logit, distance = network.class_logit(pyramid), module.distance(pyramid)
@@ -184,6 +190,21 @@ def test_the_calibration_is_no_part_of_a_model_file() -> None:
     assert {name.split(".")[0] for name in calibrated().state_dict()} == {"network"}
 
 
+@torch.no_grad()
+def test_the_networks_maps_keep_their_places_and_are_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = calibrated(maps=ALL_MAPS)
+    decoded: list[Tensor] = []
+    decode = module.network.decode
+    monkeypatch.setattr(module.network, "decode", lambda latent: decoded.append(latent) or decode(latent))
+    maps = module.anomaly_maps(large(), [*ALL_MAPS, "reconstruction"])
+    assert len(decoded) == 1
+    own = [1, 4, 5, 6, 7, 8]  # relative residual, attention, residual, three channels of the reconstruction
+    names = ["relative_residual", "attention", "residual", "reconstruction"]
+    torch.testing.assert_close(maps[:, own], module.network.anomaly_maps(large(), names))
+    for number, name in ((0, "fused"), (2, "class"), (3, "latent_distance")):
+        torch.testing.assert_close(maps[:, [number]], module.anomaly_maps(large(), [name]))
+
+
 @pytest.mark.parametrize(("architecture", "head"), [("R", "pyramid"), ("D", "pyramid"), ("R", "none")])
 @torch.no_grad()
 def test_a_map_alone_is_the_map_in_a_batch(architecture: str, head: str) -> None:
@@ -215,7 +236,7 @@ def test_script_and_trace_with_fused(architecture: str, head: str) -> None:
 
 @torch.no_grad()
 def test_export_with_fused() -> None:
-    module = calibrated(maps=("fused",))
+    module = calibrated(maps=("fused", "relative_residual"))
     exported = torch.export.export(module, (large(),), dynamic_shapes=({0: Dim("batch")},)).module()
     torch.testing.assert_close(exported(large(3, seed=3)), module(large(3, seed=3)), rtol=1e-5, atol=1e-5)
 
