@@ -17,8 +17,8 @@
 #
 # Without data it runs on made shapes (disc, ring, cross, bar) with one epoch, to show that every step runs. **The
 # paper's column then is of another data set and stands there only as it does in the real table.** For MNIST set
-# `DATA` to the folder with its four idx files; the command then trains twelve epochs for each of ten classes, ten
-# minutes a class on one core. A killed run goes on where it was, and a finished class is not measured twice.
+# `DATA` to the folder with its four idx files; the command then trains twelve epochs for each of ten classes, six to
+# twelve minutes a class on one core. A killed run goes on where it was, and a finished class is not measured twice.
 
 # %%
 # %matplotlib inline
