@@ -123,19 +123,26 @@ def _make_parser() -> argparse.ArgumentParser:
         help="write synthetic images in a data set's layout",
         description="Write seeded synthetic images to try a bundle on: fundus photographs with lesion masks in LAG's "
         "layout, simple shapes of four classes in MNIST's, "
+        "a cloth in colour and a grey bolt with defects and their masks in MVTec AD's, "
         "or surveillance clips with a rolling disc in ShanghaiTech Campus's.",
         allow_abbrev=False,
     )
     phantoms.add_argument("folder", metavar="DIR", type=Path, help="where to write")
     phantoms.add_argument(
-        "--kind", choices=("eyes", "shapes", "mstc"), default="eyes", help="what to paint (default: eyes)"
+        "--kind", choices=("eyes", "shapes", "mvtad", "mstc"), default="eyes", help="what to paint (default: eyes)"
     )
     for option, kind, text in (
-        ("normal", int, "normal images; of shapes training images of each class, of mstc training clips of each scene"),
+        (
+            "normal",
+            int,
+            "normal images; of shapes training images of each class, of mvtad of each category, of mstc training "
+            "clips of each scene",
+        ),
         (
             "anomalous",
             int,
-            "images with lesions; of shapes test images of each class, of mstc test clips of each scene",
+            "images with lesions; of shapes test images of each class, of mvtad of each defect and as many good ones, "
+            "of mstc test clips of each scene",
         ),
     ):
         phantoms.add_argument(f"--{option}", metavar="N", type=kind, default=argparse.SUPPRESS, help=text)
@@ -213,7 +220,7 @@ def parse_value(text: str) -> Any:
 
 
 def _phantoms(args: argparse.Namespace, _: Sequence[str]) -> int:
-    from monai_cavga.data import write_campus, write_phantoms, write_shapes
+    from monai_cavga.data import write_campus, write_parts, write_phantoms, write_shapes
 
     options = {name: getattr(args, name) for name in ("normal", "anomalous", "seed") if hasattr(args, name)}
     if hasattr(args, "size"):
@@ -221,6 +228,7 @@ def _phantoms(args: argparse.Namespace, _: Sequence[str]) -> int:
     write, bundle = {
         "eyes": (write_phantoms, "lag"),
         "shapes": (write_shapes, "one_class"),
+        "mvtad": (write_parts, "mvtad --category bolt"),
         "mstc": (write_campus, "mstc"),
     }[args.kind]
     write(args.folder, **options)

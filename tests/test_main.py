@@ -184,6 +184,15 @@ def test_phantoms_of_surveillance(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "test: 4 normal, 8 anomalous (8 with masks)" in capsys.readouterr().out
 
 
+def test_phantoms_of_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "parts"
+    options = ["--normal", "3", "--anomalous", "1", "--size", "64", "96"]
+    assert main(["phantoms", str(folder), "--kind", "mvtad", *options]) == 0
+    assert f"--config bundles/mvtad --category bolt --dataset_dir {folder}" in capsys.readouterr().out
+    assert main(["check-data", str(folder)]) == 0
+    assert "weave test: 1 normal, 2 anomalous (2 with masks)" in capsys.readouterr().out
+
+
 def test_check_data_of_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-data", str(tmp_path)]) == 1
     assert "no data set that this software knows" in capsys.readouterr().out

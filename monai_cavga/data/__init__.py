@@ -19,6 +19,7 @@ from monai_cavga.data.mvtad import mvtad_items
 from monai_cavga.data.one_class import one_class_items
 from monai_cavga.data.ped2 import ped2_items
 from monai_cavga.data.phantom_campus import write_campus
+from monai_cavga.data.phantom_parts import write_parts
 from monai_cavga.data.phantom_shapes import write_shapes
 from monai_cavga.data.phantoms import phantom, write_phantoms
 from monai_cavga.data.read import (
@@ -60,6 +61,7 @@ __all__ = [
     "read_mask",
     "split_mask_files",
     "write_campus",
+    "write_parts",
     "write_phantoms",
     "write_shapes",
 ]

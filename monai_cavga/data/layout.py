@@ -82,7 +82,8 @@ def missing_data_message(kind: DatasetName, dataset_dir: str | os.PathLike[str])
     """One line: which data set is not there, where its owners give it out, and how to make phantoms instead."""
     name, layout, source = _SOURCES[kind]
     folder = os.fspath(dataset_dir)
-    other = {"mnist": "shapes (MNIST's layout)", "cifar10": "shapes (MNIST's layout)", "mstc": "mstc"}.get(kind)
+    shapes = "shapes (MNIST's layout)"
+    other = {"mnist": shapes, "cifar10": shapes, "mstc": "mstc", "mvtad": "mvtad"}.get(kind)
     phantoms = f"DIR --kind {other}" if other else "DIR (LAG's layout)"
     return (
         f"no {name} in {folder!r}: expected {layout}; get it from {source}, "

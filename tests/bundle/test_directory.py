@@ -113,7 +113,7 @@ def test_absent_folder(bundle: Path) -> None:
     [
         ("lag", "training", ["LAG", "github.com/smilell/AG-CNN", "python -m monai_cavga phantoms", "--dataset_dir"]),
         ("my-idrid", "evaluating", ["IDRiD", "ieee-dataport.org", "python -m monai_cavga phantoms", "--dataset_dir"]),
-        ("mvtad", "calibrating", ["MVTec AD", "www.mvtec.com", "python -m monai_cavga phantoms", "--dataset_dir"]),
+        ("mvtad", "calibrating", ["MVTec AD", "www.mvtec.com", "phantoms DIR --kind mvtad", "--dataset_dir"]),
         (
             "mstc",
             "training",
