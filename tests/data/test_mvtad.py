@@ -3,11 +3,32 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from monai_cavga.data import DatasetNotFoundError, mvtad_items
+from monai_cavga.data import DatasetNotFoundError, check_data, mvtad_items, read_image, read_mask
 from monai_cavga.data.layout import labelled_count
 from monai_cavga.data.mvtad import category_folder, mvtad_categories, normal_items
+
+DEFECTS = {  # some of each category's, by their owners' names
+    "bottle": ["broken_large", "contamination"],
+    "cable": ["bent_wire", "missing_cable"],
+    "capsule": ["crack", "squeeze"],
+    "carpet": ["cut", "thread"],
+    "grid": ["bent", "metal_contamination"],
+    "hazelnut": ["hole", "print"],
+    "leather": ["fold", "glue"],
+    "metal_nut": ["flip", "scratch"],
+    "pill": ["color", "pill_type"],
+    "screw": ["manipulated_front", "thread_side"],
+    "tile": ["glue_strip", "oil"],
+    "toothbrush": ["defective"],
+    "transistor": ["bent_lead", "misplaced"],
+    "wood": ["combined", "liquid"],
+    "zipper": ["broken_teeth", "fabric_border"],
+}
+GREY = {"grid", "screw", "zipper"}
 
 
 def names(items: list, label: int | None = None) -> list[str]:  # type: ignore[type-arg]
@@ -63,6 +84,62 @@ def test_missing_category_or_data_set(mvtad_dir: Path, tmp_path: Path) -> None:
         mvtad_items(mvtad_dir, "test", category="screw")
     with pytest.raises(DatasetNotFoundError, match=r"no MVTec AD in .*there: none"):
         category_folder(tmp_path / "absent", "bolt")
+
+
+@pytest.fixture
+def all_categories(tmp_path: Path) -> Path:
+    """The owners' 15 categories, each of its own height, in grey or colour as theirs, with their texts beside."""
+    root = tmp_path / "mvtec_anomaly_detection"
+    for number, (category, defects) in enumerate(DEFECTS.items()):
+        folder, size = root / category, (9 + number, 7)
+        places = [("train/good", 5), ("test/good", 2), *((f"test/{defect}", 2) for defect in defects)]
+        for place, count in places:
+            (folder / place).mkdir(parents=True)
+            for k in range(count):
+                pixels = np.full((*size, 3), (200, 100, 50 + k), np.uint8)
+                Image.fromarray(pixels[..., 0] if category in GREY else pixels).save(folder / place / f"{k:03d}.png")
+        for defect in defects:
+            (folder / "ground_truth" / defect).mkdir(parents=True)
+            for k in range(2):
+                mask = np.zeros(size, np.uint8)
+                mask[1, 2 : 4 + k] = 255
+                Image.fromarray(mask).save(folder / "ground_truth" / defect / f"{k:03d}_mask.png")
+        (folder / "license.txt").touch()
+    (root / "readme.txt").touch()
+    return root
+
+
+def test_the_owners_15_categories(all_categories: Path) -> None:
+    assert mvtad_categories(all_categories) == sorted(DEFECTS)
+    assert len(DEFECTS) == 15
+    for number, (category, defects) in enumerate(DEFECTS.items()):
+        training, validation, test = (
+            mvtad_items(all_categories, s, category=category) for s in ("training", "validation", "test")
+        )
+        assert [len(training), len(validation)] == [4, 1]
+        assert names(test, 0) == [f"{category}_test_good_00{k}" for k in range(2)]
+        assert names(test, 1) == [f"{category}_test_{defect}_00{k}" for defect in defects for k in range(2)]
+        size = (9 + number, 7)
+        with Image.open(training[0]["image"]) as image:
+            assert image.mode == ("L" if category in GREY else "RGB")
+        colour = (200, 200, 200) if category in GREY else (200, 100, 51)
+        np.testing.assert_allclose(read_image(test[1]["image"])[0, 0] * 255, colour, rtol=1e-6)
+        for channels in (1, 3):
+            assert read_image(test[-1]["image"], channels=channels).shape == (*size, channels)  # type: ignore[arg-type]
+        mask = read_mask(test[-1]["mask_files"])
+        assert mask.shape == size
+        assert np.argwhere(mask).tolist() == [[1, 2], [1, 3], [1, 4]]
+
+
+def test_check_data_knows_the_15_categories(all_categories: Path) -> None:
+    report = check_data(all_categories, progress=False)
+    assert report.ok
+    assert report.kind == "mvtad"
+    assert len(report.sections) == 3 * 15
+    assert report.sections["zipper training"] == "4 normal, 0 anomalous (0 with masks)"
+    assert report.sections["zipper test"] == "2 normal, 4 anomalous (4 with masks)"
+    assert report.sections["toothbrush test"] == "2 normal, 2 anomalous (2 with masks)"
+    assert report.counts["toothbrush/ground_truth/defective"] == 2
 
 
 def test_sections_need_only_what_they_list(mvtad_dir: Path) -> None:
