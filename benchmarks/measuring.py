@@ -1,4 +1,4 @@
-"""One evaluation for every method of tables 3, 4 and 6: a detector's maps and scores on a bundle's own data."""
+"""One evaluation for every method of tables 3, 4, 5 and 6: a detector's maps and scores on a bundle's own data."""
 
 from __future__ import annotations
 

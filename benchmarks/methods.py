@@ -1,9 +1,8 @@
-"""The rows of tables 3, 4 and 6: what each method trains, on which parts of a bundle, and what its detector says."""
+"""The rows of tables 3, 4, 5 and 6: what each method trains, on which parts of a bundle, and what its detector says."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ import safetensors.torch as safetensors
 import saliency
 import torch
 from measuring import Detector, Found, Parts
-from running import train, train_once, weights_file, weights_words
+from running import train, train_once
 from torch import Tensor, nn
 
 from monai_cavga.handlers.files import write_atomic
@@ -124,26 +123,6 @@ LEFT_OUT = {
     "ImageNet features are in `baselines.md`",
     "Patho-GAN": "compared on LAG alone, whose owners do not let it be passed on",
 }
-
-
-def first_weights(training: str, *, asked: str) -> str:
-    """What a training's encoder begins with: the weights asked for, unless it always begins with random ones."""
-    weights: str = TRAININGS[training].overrides.get("encoder_weights", asked)
-    return weights
-
-
-def starting_from_file(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those of a table's cells whose encoder starts from the weights that the command line names."""
-    return [each for each in results if "encoder_weights" not in TRAININGS[METHODS[each["method"]].training].overrides]
-
-
-def cell_settings(method: str, args: argparse.Namespace) -> dict[str, Any]:
-    """What a finished cell must have beside its overrides; the first weights only where ``args`` name them."""
-    settings: dict[str, Any] = {"settings": list(METHODS[method].settings)}
-    if "weights" in args:
-        weights = first_weights(METHODS[method].training, asked=args.weights)
-        settings |= {"encoder_weights": weights_words(weights), **weights_file(weights)}
-    return settings
 
 
 def train_model(name: str, *, bundle: str, data: Path, work: Path, overrides: Mapping[str, Any]) -> None:

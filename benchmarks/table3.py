@@ -14,18 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import ablation
-from cells import is_finished, read_cells, refuse_mixed_weights
-from measuring import measure
-from methods import (
-    METHODS,
-    TRAININGS,
-    cell_parts,
-    cell_settings,
-    detector,
-    first_weights,
-    starting_from_file,
-    train_model,
-)
+from cells import is_finished
+from method_cells import by_training, cell_settings, first_weights, read_method_cells, reports, training_overrides
+from methods import METHODS
 from parallel import Cell, run_cells
 from reporting import shown, write_json
 from running import is_trained, record
@@ -65,7 +56,7 @@ def cell_overrides(args: argparse.Namespace, category: str, training: str, seed:
         **(FAST if args.fast else {}),
         "category": category,
         "in_channels": 1 if category in ablation.GREY else 3,
-        **{key: value for key, value in TRAININGS[training].overrides.items() if key != "encoder_weights"},
+        **training_overrides(training),
         "seed": seed,
     }
 
@@ -84,15 +75,13 @@ def pending(args: argparse.Namespace, categories: list[str]) -> list[Cell]:
     cells: list[Cell] = []
     for seed in args.seeds:
         for category in categories:
-            for training in TRAININGS:
-                methods = [
-                    name
-                    for name in args.methods
-                    if METHODS[name].training == training
-                    and not is_finished(cell_path(args, category, name, seed), partial(wanted, args))
-                ]
-                if methods:
-                    cells.append(partial(measure_cells, args, category, training, methods=methods, seed=seed))
+            left = [
+                name
+                for name in args.methods
+                if not is_finished(cell_path(args, category, name, seed), partial(wanted, args))
+            ]
+            for training, methods in by_training(left).items():
+                cells.append(partial(measure_cells, args, category, training, methods=methods, seed=seed))
     return cells
 
 
@@ -112,10 +101,7 @@ def measure_cells(args: argparse.Namespace, category: str, training: str, *, met
     }
     work = work_folder(args, category, training, overrides=overrides)
     print(f"{category} {', '.join(methods)} seed {seed}: model in {shown(work)}", flush=True)
-    train_model(training, bundle=BUNDLE, data=args.data, work=work, overrides=overrides)
-    for name in methods:
-        parts = cell_parts(BUNDLE, data=args.data, work=work, overrides=overrides)
-        report = measure(detector(name, parts, work=work), parts, probability=METHODS[name].probability)
+    for name, report in reports(training, methods, bundle=BUNDLE, data=args.data, work=work, overrides=overrides):
         result = {
             "method": name,
             "title": METHODS[name].title,
@@ -154,8 +140,7 @@ def wanted(args: argparse.Namespace, result: Mapping[str, Any]) -> dict[str, Any
 
 def collect(args: argparse.Namespace) -> None:
     """Write both tables and their pictures from the result files of every category."""
-    results = read_cells(args.output, f"{_tag(args)}_*_seed*.json", partial(wanted, args), table="table3")
-    refuse_mixed_weights(starting_from_file(results), _tag(args))
+    results = read_method_cells(args.output, _tag(args), partial(wanted, args), table="table3")
     settings = {**COMMON, **(FAST if args.fast else {})}
     write_tables(results, output=args.output, settings=settings, fast=args.fast)
     print(f"wrote tables 3 and 6 in {shown(args.output)} from {len(results)} cells")

@@ -14,20 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bars import Bar, draw_bars
-from cells import is_finished, read_cells, refuse_mixed_weights
-from measuring import IMAGE_QUANTILE, measure
-from methods import (
-    LEFT_OUT,
-    METHODS,
-    TRAININGS,
-    cell_parts,
+from bars import draw_bars
+from cells import is_finished
+from measuring import IMAGE_QUANTILE
+from method_cells import (
     cell_settings,
-    detector,
+    difference,
     first_weights,
-    starting_from_file,
-    train_model,
+    read_method_cells,
+    reports,
+    seeds_bar,
+    training_overrides,
 )
+from methods import LEFT_OUT, METHODS
 from paper_numbers import TABLE4_ACCURACY, TABLE4_IOU, TABLE4_SCENES
 from parallel import run_cells
 from reporting import notes, places, shown, spread, write_json
@@ -71,7 +70,7 @@ def cell_overrides(args: argparse.Namespace, scene: str, training: str, seed: in
         **COMMON,
         **(FAST if args.fast else {}),
         **({"category": "ped2", "in_channels": 1} if ped2 else {"scene": int(scene.removeprefix("mstc-"))}),
-        **{key: value for key, value in TRAININGS[training].overrides.items() if key != "encoder_weights"},
+        **training_overrides(training),
         "seed": seed,
     }
 
@@ -113,10 +112,16 @@ def measure_cell(args: argparse.Namespace, scene: str, *, method: str, seed: int
     lists = {"train#data": ped2_data("training"), "validate#data": ped2_data("validation")} if ped2 else {}
     work = args.work / f"{scene}{'-fast' if args.fast else ''}" / training / f"seed{seed}"
     print(f"{scene} {method} seed {seed}: model in {shown(work)}", flush=True)
-    train_model(training, bundle=bundle, data=data, work=work, overrides={**overrides, **lists})
-    tested = {"dataset#data": ped2_data("test")} if ped2 else {}
-    parts = cell_parts(bundle, data=data, work=work, overrides={**overrides, **lists, **tested})
-    report = measure(detector(method, parts, work=work), parts, probability=False, pixels=not ped2)
+    ((_, report),) = reports(
+        training,
+        [method],
+        bundle=bundle,
+        data=data,
+        work=work,
+        overrides={**overrides, **lists},
+        tested={"dataset#data": ped2_data("test")} if ped2 else {},
+        pixels=not ped2,
+    )
     where = "--data-ped2 DIR" if ped2 else f"--data-mstc DIR --scenes {overrides['scene']}"
     result = {
         "scene": scene,
@@ -144,19 +149,17 @@ def wanted(args: argparse.Namespace, result: Mapping[str, Any]) -> dict[str, Any
 
 def collect(args: argparse.Namespace) -> None:
     """Write the table and its picture from its result files."""
-    results = read_cells(args.output, f"{_tag(args)}_*_seed*.json", partial(wanted, args), table="table4")
-    refuse_mixed_weights(starting_from_file(results), _tag(args))
+    results = read_method_cells(args.output, _tag(args), partial(wanted, args), table="table4")
     path: Path = args.output / f"{_tag(args)}.md"
     write_atomic(path, table(results, args).encode())
-    bars = []
-    for scene, method in _rows(results):
-        values = _values(results, scene, method, part="detection", key="accuracy_paper")
-        there = [value for value in values if value is not None]
-        bars.append(
-            Bar(
-                f"{scene} {method}", float(np.mean(there)), float(np.std(there)), _paper(TABLE4_ACCURACY, scene, method)
-            )
+    bars = [
+        seeds_bar(
+            f"{scene} {method}",
+            _values(results, scene, method, part="detection", key="accuracy_paper"),
+            _paper(TABLE4_ACCURACY, scene, method),
         )
+        for scene, method in _rows(results)
+    ]
     draw_bars(path.with_suffix(".png"), bars, title="Detection: accuracy by the paper's rule (paper: mSTC)")
     print(f"wrote {shown(path)} from {len(results)} cells")
 
@@ -220,12 +223,9 @@ def _row(
     scene, method = row
     values = [_values(results, scene, method, part=part, key=key) for key in metrics.values()]
     number = _paper(paper, scene, method)
-    first = values[0]
-    difference = "–"
-    if scene != "ped2" and number is not None and None not in first:
-        difference = f"{np.mean(np.asarray(first, dtype=float)) - number:+.3f}"
+    less = difference(values[0], None if scene == "ped2" else number)
     beside = "–" if number is None else f"{number:.3f}{' (mSTC)' if scene == 'ped2' else ''}"
-    return f"| {scene} | {method} | {len(first)} | {' | '.join(map(spread, values))} | {beside} | {difference} |"
+    return f"| {scene} | {method} | {len(values[0])} | {' | '.join(map(spread, values))} | {beside} | {less} |"
 
 
 def _rows(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

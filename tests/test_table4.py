@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,8 +48,17 @@ def write_ped2(root: Path) -> Path:
     return root
 
 
-def cell(folder: Path, scene: str, method: str, value: float, *, seed: int = 0, **changes: Any) -> Path:
-    """A result file, all its numbers alike."""
+def cell(
+    folder: Path,
+    scene: str,
+    method: str,
+    value: float,
+    *,
+    seed: int = 0,
+    beside: Mapping[str, str] | None = None,
+    **changes: Any,
+) -> Path:
+    """A result file, all its numbers alike, with ``beside`` beside its overrides."""
     import table4
 
     training = table4.METHODS[method].training
@@ -62,6 +72,7 @@ def cell(folder: Path, scene: str, method: str, value: float, *, seed: int = 0, 
         "settings": list(table4.METHODS[method].settings),
         "seed": seed,
         "overrides": {**overrides, **changes},
+        **(beside or {}),
         "training_seconds": 90,
         "training_starts": 1,
         "training": {"cpu": "a CPU", "cores": 2, "threads": "1", "date": "2026-01-01", "commit": "0" * 40},
@@ -143,3 +154,25 @@ def test_refusals(paper: ModuleType, tmp_path: Path) -> None:
     cell(tmp_path, "ped2", "AE_L2", 0.5, epochs=77)
     with pytest.raises(SystemExit, match=r"was measured with epochs 77 \(expected: \d+\): remove it"):
         paper.main(words)
+
+
+def test_a_mix_of_first_weights_is_refused(paper: ModuleType, tmp_path: Path) -> None:
+    """CAVGA-D_u begins with random weights whatever is given, so it may stand beside the others."""
+    cell(tmp_path, "ped2", "CAVGA-D_u", 0.1, beside={"encoder_weights": "none"})
+    for method, start in (("AE_L2", "a" * 12), ("CAVGA-R_u", "b" * 12)):
+        weights = {"encoder_weights": "ResNet-18", "encoder_weights_sha256": start}
+        path = cell(tmp_path, "ped2", method, 0.1, beside=weights)
+    with pytest.raises(SystemExit, match=r"encoders of table4 start from a{12} and b{12}, expected one: remove the"):
+        paper.main(["collect", "table4", "--output", str(tmp_path)])
+    path.unlink()
+    paper.main(["collect", "table4", "--output", str(tmp_path)])
+    assert "| ped2 | AE_L2 | 1 |" in (tmp_path / "table4.md").read_text()
+
+
+def test_undefined_is_a_dash(paper: ModuleType, tmp_path: Path) -> None:
+    path = cell(tmp_path, "mstc-01", "CAVGA-R_u", 0.8)
+    result = json.loads(path.read_text())
+    result["report"]["detection"]["accuracy_paper"] = None
+    path.write_text(json.dumps(result))
+    paper.main(["collect", "table4", "--output", str(tmp_path)])
+    assert "| mstc-01 | CAVGA-R_u | 1 | – | 0.800 | 0.800 | 0.850 | – |" in (tmp_path / "table4.md").read_text()
