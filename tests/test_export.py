@@ -70,6 +70,8 @@ def drawn(name: str, folder: Path) -> dict[str, Any]:
         save_file(calibration, overrides["calibration_file"], metadata={"features": "unit length"})
     if name == "mvtad":  # the network sees the middle only
         overrides |= {"image_size": [56, 72], "object_size": SIZE}
+    if name == "one_class":
+        overrides["maps"] = ["residual", "relative_residual", "attention"]
     return overrides
 
 
@@ -249,12 +251,12 @@ def scaled(scales: dict[str, list[float]]) -> list[dict[str, Any]]:
     return [{"_target_": "monai_cavga.handlers.LocalisationHandler", "output_dir": "x", "scales": scales}]
 
 
-@pytest.mark.parametrize("name", ["kl", "relative_residual"])
-def test_map_without_a_scale_is_refused(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("bundle_name", "name"), [("mstc", "kl"), ("one_class", "relative_residual")])
+def test_map_without_a_scale_is_refused(bundle_name: str, name: str, tmp_path: Path) -> None:
     for handlers in (scaled({"fused": [0, 1]}), []):
-        overrides = {**drawn("mstc", tmp_path), "maps": [name], "handlers": handlers}
+        overrides = {**drawn(bundle_name, tmp_path), "maps": [name], "handlers": handlers}
         with pytest.raises(ExportError, match=f"{name!r} has no upper end and the bundle no scale for it"):
-            deploy(BUNDLES / "mstc", overrides)
+            deploy(BUNDLES / bundle_name, overrides)
 
 
 def test_steps_that_a_graph_does_not_hold_are_refused() -> None:
