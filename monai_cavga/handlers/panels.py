@@ -116,7 +116,8 @@ def panel(
 
     Args:
         item: ``image`` ``(C, h, w)`` in [0, 1]; optional ``reconstruction`` ``(C, h, w)``, maps ``(1, H, W)``, ``mask``
-            ``(1, H, W)`` with 1 anomalous, 0 normal, -1 ignored, ``label`` (0 or 1), ``score``, ``name``.
+            ``(1, H, W)`` with 1 anomalous, 0 normal, -1 ignored, ``label`` (0 or 1), ``score``, ``name``,
+            ``fov`` of the maps' size: they are shown inside it alone.
         scales: ``{map: (low, high)}``, else `DISPLAY_SCALES`; the ends are printed, values outside are clipped.
         primary: the key of the map that is laid over the image.
         attends: whose attention ``attention`` comes from. ``normal``: it is ``1 - A`` and the tile shows A;
@@ -178,10 +179,17 @@ def _tiles(
     def values(key: str) -> Array | None:
         return resize_map(as_map(item[key], name=key), size) if key in item else None
 
+    def seen(array: Array, low: float) -> Array:
+        """Outside the field of view, of which nothing is said, the low end of the scale."""
+        if "fov" not in item:
+            return array
+        inside = resize_map(as_map(item["fov"], name="fov").astype(np.float32), size) > 0.5
+        return np.where(inside, array, np.float32(low))
+
     def coloured(title: str, array: Array | None, scale: tuple[float, float]) -> _Tile:
         if array is None:
             return _Tile(title, None, "", None)
-        return _Tile(title, colour_map((array - scale[0]) / (scale[1] - scale[0])), "", scale)
+        return _Tile(title, colour_map((seen(array, scale[0]) - scale[0]) / (scale[1] - scale[0])), "", scale)
 
     photo = resize_photo(as_photo(item["image"]), size)
     height, width = np.shape(item["image"])[1:]
@@ -189,7 +197,7 @@ def _tiles(
     if attention is not None and attends == "normal":
         attention, scale = 1 - attention, (1 - scale[1], 1 - scale[0])
     over, ends = values(primary), scale_of(scales, primary)
-    laid = None if over is None else blend(photo, map_layer(over, low=ends[0], high=ends[1]), opacity)
+    laid = None if over is None else blend(photo, map_layer(seen(over, ends[0]), low=ends[0], high=ends[1]), opacity)
     ring, note = outline_layer(item.get("mask"), size)
     complement = primary == "attention" and attends == "normal"
     ours = [key for key in _OURS if key in item and key != primary]
