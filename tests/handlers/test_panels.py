@@ -216,21 +216,6 @@ def test_panel_of_an_anomalous_class_attention_shows_it_as_it_is() -> None:
     assert (cut(row, 3)[2:16, 94:118].sum(-1) > 600).all()
 
 
-def test_panel_says_nothing_outside_the_field_of_view() -> None:
-    """hand: everything is anomalous; left of the middle nothing is seen, so half of each tile is as where all is 0."""
-    fov = torch.zeros(1, 60, 90, dtype=torch.bool)
-    fov[..., 45:] = True
-    bright, dark = ({**item(), "attention": torch.full((1, 60, 90), value)} for value in (1.0, 0.0))
-    found = panel({**bright, "fov": fov}, tile=TILE, attends="anomalous")
-    everywhere, nowhere = (panel(each, tile=TILE, attends="anomalous") for each in (bright, dark))
-    for number in (3, 4):  # attention A, anomaly map
-        one, all_of_it, none_of_it = (cut(row, number) for row in (found, everywhere, nowhere))
-        half = TILE // 2
-        assert np.array_equal(one[:, : half - 4], none_of_it[:, : half - 4])
-        assert np.array_equal(one[:, half + 4 :], all_of_it[:, half + 4 :])
-        assert not np.array_equal(all_of_it[:, : half - 4], none_of_it[:, : half - 4])
-
-
 def test_panel_scales_are_fixed_and_drawn() -> None:
     half = item(attention=item()["attention"] * 0.5)
     wide, narrow = panel(half, tile=TILE), panel(half, tile=TILE, scales={"attention": (0.0, 0.5)})
