@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from bars import Bar, draw_bars
+from bars import Bar, draw_bars, seeds_bar
 from cells import is_finished, read_cells, refuse_mixed_weights
 from parallel import run_cells
 from reporting import notes, places, shown, spread, write_json
@@ -212,7 +212,7 @@ def _bar(label: str, results: Sequence[dict[str, Any]], name: str) -> Bar | None
     if not values or None in values:
         return None
     paper = COLUMNS[name].paper
-    return Bar(label, float(np.mean(values)), float(np.std(values)), None if math.isnan(paper) else paper)
+    return seeds_bar(label, values, None if math.isnan(paper) else paper)
 
 
 def _effect(results: Sequence[dict[str, Any]], name: str) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from reporting import mean
 
 from monai_cavga.handlers.files import save_png
 
@@ -22,6 +23,12 @@ class Bar(NamedTuple):
     ours: float | None  # None: not measured or undefined
     spread: float  # standard deviation over seeds
     paper: float | None
+
+
+def seeds_bar(label: str, values: Sequence[float | None], paper: float | None) -> Bar:
+    """The row of one metric over seeds."""
+    known = [value for value in values if value is not None]
+    return Bar(label, mean(values), float(np.std(known)) if known else 0.0, paper)
 
 
 def draw_bars(path: Path, bars: Sequence[Bar], *, title: str) -> None:

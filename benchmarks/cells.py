@@ -12,7 +12,7 @@ from reporting import shown
 
 Wanted = Callable[[Mapping[str, Any]], Mapping[str, Any]]  # a cell -> the settings it must have
 WEIGHTS_FILE = "encoder_weights_sha256"  # the beginning of it, where a file was given; older ones do not say it
-BESIDE = ("settings", "encoder_weights", WEIGHTS_FILE)  # of a cell's settings, those that are not config ids
+BESIDE = ("settings", "encoder_weights", WEIGHTS_FILE, "size")  # of a cell's settings, those that are not config ids
 DEFAULT = "the default"
 
 
@@ -27,7 +27,7 @@ def read_cell(path: Path, wanted: Wanted) -> dict[str, Any]:
     expected = dict(wanted(result))
     if WEIGHTS_FILE not in result:
         expected.pop(WEIGHTS_FILE, None)
-    found = result["overrides"] | {key: result.get(key) for key in BESIDE if key in expected}
+    found = result.get("overrides", {}) | {key: result.get(key) for key in BESIDE if key in expected}
     if problem := differences(found, expected):
         sys.exit(f"{shown(path)} was measured with {problem}: remove it, or give another --output")
     return result

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from bars import Bar
 from cells import Wanted, read_cells, refuse_mixed_weights
 from measuring import measure
 from methods import METHODS, TRAININGS, cell_parts, detector, train_model
@@ -95,21 +93,3 @@ def read_method_cells(output: Path, tag: str, wanted: Wanted, *, table: str) -> 
 def _starts_from_file(method: str) -> bool:
     """Whether its encoder starts from the weights that the command line names."""
     return "encoder_weights" not in TRAININGS[METHODS[method].training].overrides
-
-
-def difference(values: Sequence[float | None], paper: float | None) -> str:
-    """Ours, the mean over seeds, less the paper's number; a dash where one of the two is not there."""
-    ours = mean(values)
-    return "–" if ours is None or paper is None else f"{ours - paper:+.3f}"
-
-
-def seeds_bar(label: str, values: Sequence[float | None], paper: float | None) -> Bar:
-    """A picture's row of one metric over seeds."""
-    known = [value for value in values if value is not None]
-    return Bar(label, mean(values), float(np.std(known)) if known else 0.0, paper)
-
-
-def mean(values: Sequence[float | None]) -> float | None:
-    """Over seeds; None if one is undefined, or there are none."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None

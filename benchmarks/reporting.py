@@ -87,8 +87,20 @@ def spread(values: Sequence[float | None], *, sign: str = "") -> str:
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return "–"
-    mean = f"{np.mean(known):{sign}.3f}"
-    return mean if len(known) == 1 else f"{mean} ± {np.std(known):.3f}"
+    middle = f"{np.mean(known):{sign}.3f}"
+    return middle if len(known) == 1 else f"{middle} ± {np.std(known):.3f}"
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Over seeds; None if one is undefined, or there are none."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def difference(values: Sequence[float | None], paper: float | None) -> str:
+    """Ours, the mean over seeds, less the paper's number; a dash where one of the two is not there."""
+    ours = mean(values)
+    return "–" if ours is None or paper is None else f"{ours - paper:+.3f}"
 
 
 def over_seeds(runs: Sequence[Mapping[str, Any]], key: str) -> str:

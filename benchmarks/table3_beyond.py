@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from bars import Bar
-from reporting import spread
+from bars import Bar, seeds_bar
+from reporting import difference, spread
 
 SET_BESIDE = "CAVGA-R_u"  # ResNet-18 and no label, as these
 MAPS = {
@@ -53,7 +52,7 @@ def beyond_bar(folder: Path, category: str, *, key: str, judged: str, paper: flo
     values = [run["report"]["maps"].get(key, {}).get(judged) for run in _runs(folder, category)]
     if not values or None in values:
         return None
-    return Bar(f"ours, made defects: {key}", float(np.mean(values)), float(np.std(values)), paper)
+    return seeds_bar(f"ours, made defects: {key}", values, paper)
 
 
 def _runs(folder: Path, category: str) -> list[dict[str, Any]]:
@@ -69,7 +68,5 @@ def _row(
 ) -> str:
     values = {metric: [run["report"]["maps"].get(key, {}).get(metric) for run in runs] for metric in metrics.values()}
     ours = " | ".join(spread(values[metric]) for metric in metrics.values())
-    known = [value for value in values[judged] if value is not None]
-    both = paper is not None and len(known) == len(runs)
-    difference = f"{sum(known) / len(known) - paper:+.3f}" if both and paper is not None else "–"
-    return f"| {key} | {MAPS[key]} | {len(runs)} | {ours} | {'–' if paper is None else f'{paper:.2f}'} | {difference} |"
+    number, less = "–" if paper is None else f"{paper:.2f}", difference(values[judged], paper)
+    return f"| {key} | {MAPS[key]} | {len(runs)} | {ours} | {number} | {less} |"

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from bars import Bar, draw_bars
+from bars import Bar, draw_bars, seeds_bar
 from latent_search import SEARCH_STEPS
 from measuring import IMAGE_QUANTILE, PIXEL_QUANTILE
 from methods import LEFT_OUT, METHODS
 from paper_numbers import CATEGORIES, TABLE3_AUROC, TABLE3_IOU, TABLE6_ACCURACY
 from reconstruction_models import PROJECTION_STEPS
-from reporting import notes, places, spread
+from reporting import difference, mean, notes, places, spread
 from saliency import SAMPLES
 from table3_beyond import SET_BESIDE, beyond, beyond_bar
 
@@ -226,14 +226,9 @@ def _category_means(table: Table, results: Results, method: str, there: Sequence
     by_seed = {seed: [row for row in rows if row["seed"] == seed] for seed in sorted({row["seed"] for row in rows})}
     whole = [cells for cells in by_seed.values() if len(cells) == len(there)]
     return {
-        key: [_mean([cell["report"][table.part][key] for cell in cells]) for cells in whole]
+        key: [mean([cell["report"][table.part][key] for cell in cells]) for cells in whole]
         for key in table.metrics.values()
     }
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
 def _head(table: Table) -> list[str]:
@@ -247,10 +242,9 @@ def _row(
     table: Table, method: str, values: Mapping[str, Sequence[float | None]], paper: float | None, *, n: int
 ) -> str:
     ours = " | ".join(spread(values[key]) for key in table.metrics.values())
-    judged = _mean(values[table.judged(method)])
-    difference = "–" if judged is None or paper is None else f"{judged - paper:+.3f}"
+    less = difference(values[table.judged(method)], paper)
     number = "–" if paper is None else f"{paper:.2f}"
-    return f"| {method} | {METHODS[method].title} | {n} | {ours} | {number} | {difference} |{_tail(table, method)}"
+    return f"| {method} | {METHODS[method].title} | {n} | {ours} | {number} | {less} |{_tail(table, method)}"
 
 
 def _tail(table: Table, method: str) -> str:
@@ -263,8 +257,7 @@ def _bar(table: Table, results: Results, method: str) -> Bar:
     """Ours, judged, over the categories that this method has."""
     there = categories(_of(results, method))
     ours = _category_means(table, results, method, there)[table.judged(method)]
-    known = [value for value in ours if value is not None]
-    return Bar(method, _mean(ours), float(np.std(known)) if known else 0.0, _paper(table, method, there))
+    return seeds_bar(method, ours, _paper(table, method, there))
 
 
 def _paper(table: Table, method: str, there: Sequence[str]) -> float | None:

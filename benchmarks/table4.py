@@ -14,22 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bars import draw_bars
+from bars import draw_bars, seeds_bar
 from cells import is_finished
 from measuring import IMAGE_QUANTILE
 from method_cells import (
     cell_settings,
-    difference,
     first_weights,
     read_method_cells,
     reports,
-    seeds_bar,
     training_overrides,
 )
 from methods import LEFT_OUT, METHODS
 from paper_numbers import TABLE4_ACCURACY, TABLE4_IOU, TABLE4_SCENES
 from parallel import run_cells
-from reporting import notes, places, shown, spread, write_json
+from reporting import difference, notes, places, shown, spread, write_json
 from running import ped2_data, record
 
 from monai_cavga.data.mstc import list_clips

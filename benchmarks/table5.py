@@ -14,23 +14,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bars import draw_bars
+from bars import draw_bars, seeds_bar
 from cells import is_finished
 from measuring import IMAGE_QUANTILE
 from method_cells import (
     by_training,
     cell_settings,
-    difference,
     first_weights,
     read_method_cells,
     reports,
-    seeds_bar,
     training_overrides,
 )
 from methods import METHODS
 from paper_numbers import TABLE5_ACCURACY, TABLE5_IOU
 from parallel import run_cells
-from reporting import notes, places, shown, spread, write_json
+from reporting import difference, notes, places, shown, spread, write_json
 from running import record
 from saliency import SAMPLES
 from table3_text import TABLE3, TABLE6

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from bars import draw_bars
-from cells import differences, is_finished, read_cells, refuse_mixed_weights
+from cells import is_finished, read_cells, refuse_mixed_weights
 from numpy.typing import NDArray
 from parallel import run_cells
 from reporting import notes, shown, write_json
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
             partial(measure_features_cell, args, data_set, data=data, number=number)
             for data_set, data in folders.items()
             for number in (args.classes if data is not None else ())
-            if not _features_are_there(args, data_set, number)
+            if not is_finished(features_path(args, data_set, number), lambda _: features_settings(args.weights))
         ]
     run_cells(cells, address=args.ray)
     collect(args)
@@ -106,18 +106,6 @@ def measure_features_cell(args: argparse.Namespace, data_set: str, *, data: Path
     flags = " --fast" if args.fast else ""
     result = measure_features(data_set, data=data, number=number, weights=args.weights, flags=flags)
     write_json(features_path(args, data_set, number), result)
-
-
-def _features_are_there(args: argparse.Namespace, data_set: str, number: int) -> bool:
-    """Whether a result is there; the program ends with one line if it is of other weights."""
-    path = features_path(args, data_set, number)
-    if not path.is_file():
-        return False
-    result = json.loads(path.read_text(encoding="utf-8"))
-    expected = features_settings(args.weights)
-    if problem := differences({key: result.get(key) for key in expected}, expected):
-        sys.exit(f"{shown(path)} was measured with {problem}: remove it, or give another --output")
-    return True
 
 
 def cell_path(args: argparse.Namespace, data_set: str, number: int, seed: int) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from bars import Bar
+from bars import Bar, seeds_bar
 from reporting import places, spread
 from running import IMAGENET
 
@@ -137,10 +137,9 @@ def bars(results: Results, *, features: Mapping[str, Features]) -> list[Bar]:
         for number, by_seed in by_class.items():
             values = [_auroc(each, JUDGED) for each in by_seed.values()]
             label = f"{data_set.title} {CLASSES[name][number]}, {JUDGED}"
-            rows.append(Bar(label, float(np.mean(values)), float(np.std(values)), data_set.paper[number]))
+            rows.append(seeds_bar(label, values, data_set.paper[number]))
         for key, means in _means(name, by_class).items():
-            label = f"{data_set.title} mean, {key}"
-            rows.append(Bar(label, float(np.mean(means)), float(np.std(means)), data_set.paper_mean))
+            rows.append(seeds_bar(f"{data_set.title} mean, {key}", means, data_set.paper_mean))
         mean = _mean_of_features(name, features.get(name, {}))
         if by_class and mean is not None:
             rows.append(Bar(f"{data_set.title} mean, ImageNet", mean, 0.0, data_set.paper_mean))
